@@ -1,0 +1,292 @@
+"""Decide a batch of transactions: columns in, decisions and rejections out, no client, no clock."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.routing import Experiment, buckets_of
+from models.scorer import Scorer
+from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
+from schemas.decision import Decisions, Lineage, Outcome, ReasonCode
+
+LONGEST_ID = 512
+"""Bytes; an id beyond it is an attack or a mistake, and would make decisions of any size."""
+
+
+class Rejection(Enum):
+    """Why a record that could be decoded is not scored."""
+
+    MISSING_ID = "the transaction id is missing"
+    MISSING_UNIT = "the routing unit is missing"
+    OVERLONG_ID = f"the transaction id or the routing unit is longer than {LONGEST_ID} bytes"
+    MISSING_EVENT_TIME = "the event time is missing"
+    EVENT_TIME_OUT_OF_RANGE = "the event time is out of range"
+    NON_FINITE_AMOUNT = "the amount is missing or not a finite number"
+    NON_FINITE_FEATURE = "a feature is not a finite number"
+    MISSING_FEATURE = "a feature that the model requires is missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which input field plays which part."""
+
+    transaction_id: str
+    unit: str
+    event_time: str
+    amount: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Event times (ms since 1970) that are believed: from ``earliest`` to ``lead`` ms ahead of the clock."""
+
+    earliest: int
+    lead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The policy of a variant: scores from ``review_at`` on are reviewed, from ``decline_at`` on declined."""
+
+    version: str
+    review_at: float
+    decline_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A variant with what serves it; ``required`` marks the features (by position) that may not be missing."""
+
+    scorer: Scorer
+    thresholds: Thresholds
+    lineage: Lineage
+    required: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The experiment and one arm for each of its variants, in order."""
+
+    experiment: Experiment
+    arms: tuple[Arm, ...]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Every feature that some arm needs."""
+        return tuple(dict.fromkeys(name for arm in self.arms for name in arm.scorer.features))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of n records.
+
+    ``decided`` (m,) int64: row numbers of the decisions, in order. ``undecodable`` maps a row to the reason of the
+    decoder, ``rejected`` to that of the validation. Every row stands in exactly one of the three.
+    """
+
+    decisions: Decisions
+    decided: NDArray[np.int64]
+    undecodable: Mapping[int, Reason]
+    rejected: Mapping[int, Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``."""
+
+    topic: str
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+
+def decide(
+    columns: Columns,
+    source: Source,
+    roles: Roles,
+    bounds: Bounds,
+    rollout: Rollout,
+    reason_codes: int,
+    now: int,
+) -> Verdict:
+    """Validate, route, score, apply the policy and explain. ``now`` is ms since 1970.
+
+    Raises ConfigurationError if a feature of a model is not a number in the input.
+    """
+    usable = columns.reason == Reason.OK
+    rejected = _validate(columns, usable, roles, bounds, now)
+    rows = _kept(usable, rejected)
+    buckets, variants = _route(_bytes(columns, roles.unit), rows, rollout.experiment)
+    scored = _score(columns, rows, variants, rollout, reason_codes)
+    for row, rejection in scored.rejected.items():
+        rejected[row] = rejection
+    if scored.rejected:
+        keep = ~np.isin(rows, list(scored.rejected))
+        position = np.cumsum(keep) - 1
+        reasons = {int(position[row]): codes for row, codes in scored.reasons.items() if keep[row]}
+        rows, buckets, variants = rows[keep], buckets[keep], variants[keep]
+        scores, outcomes = scored.scores[keep], scored.outcomes[keep]
+    else:
+        scores, outcomes, reasons = scored.scores, scored.outcomes, scored.reasons
+    decisions = Decisions(
+        transaction_id=_take(_bytes(columns, roles.transaction_id), rows),
+        unit=_take(_bytes(columns, roles.unit), rows),
+        topic=source.topic,
+        partition=source.partitions[rows],
+        offset=source.offsets[rows],
+        event_time=_numbers(columns, roles.event_time).values[rows],
+        decided_at=now,
+        score=scores,
+        outcome=outcomes,
+        variant=variants,
+        bucket=buckets,
+        lineages=tuple(arm.lineage for arm in rollout.arms),
+        reasons=reasons,
+    )
+    undecodable = {int(row): Reason(columns.reason[row]) for row in np.flatnonzero(~usable)}
+    return Verdict(decisions, rows, undecodable, rejected)
+
+
+def _validate(
+    columns: Columns, usable: NDArray[np.bool_], roles: Roles, bounds: Bounds, now: int
+) -> dict[int, Rejection]:
+    """The first reason that speaks against each usable row, by row number."""
+    transaction, unit = _bytes(columns, roles.transaction_id), _bytes(columns, roles.unit)
+    time, amount = _numbers(columns, roles.event_time), _numbers(columns, roles.amount)
+    complaints = (
+        (Rejection.MISSING_ID, _missing(transaction)),
+        (Rejection.MISSING_UNIT, _missing(unit)),
+        (Rejection.OVERLONG_ID, (transaction.length > LONGEST_ID) | (unit.length > LONGEST_ID)),
+        (Rejection.MISSING_EVENT_TIME, time.null),
+        (
+            Rejection.EVENT_TIME_OUT_OF_RANGE,
+            (time.values < bounds.earliest) | (time.values > now + bounds.lead),
+        ),
+        (Rejection.NON_FINITE_AMOUNT, ~np.isfinite(amount.values)),
+        (Rejection.NON_FINITE_AMOUNT, amount.null),
+    )
+    rejected: dict[int, Rejection] = {}
+    for rejection, complaint in complaints:
+        if complaint is not None and complaint.any():
+            for row in np.flatnonzero(complaint & usable).tolist():
+                rejected.setdefault(row, rejection)
+    return rejected
+
+
+def _kept(usable: NDArray[np.bool_], rejected: Mapping[int, Rejection]) -> NDArray[np.int64]:
+    keep = usable.copy()
+    keep[list(rejected)] = False
+    return np.flatnonzero(keep)
+
+
+def _route(
+    unit: BytesColumn, rows: NDArray[np.int64], experiment: Experiment
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    units = [value or b"" for value in _take(unit, rows).to_list()]
+    buckets = buckets_of(units, experiment.seed)
+    return buckets, experiment.variant_of(buckets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Scores and outcomes of all rows asked for; ``reasons`` by position, ``rejected`` by row number."""
+
+    scores: NDArray[np.float64]
+    outcomes: NDArray[np.uint8]
+    reasons: dict[int, Sequence[ReasonCode]]
+    rejected: dict[int, Rejection]
+
+
+def _score(
+    columns: Columns,
+    rows: NDArray[np.int64],
+    variants: NDArray[np.uint8],
+    rollout: Rollout,
+    reason_codes: int,
+) -> _Scored:
+    scored = _Scored(np.empty(len(rows)), np.empty(len(rows), np.uint8), {}, {})
+    for index, arm in enumerate(rollout.arms):
+        positions = np.flatnonzero(variants == index) if len(rollout.arms) > 1 else np.arange(len(rows))
+        if len(positions):
+            _score_arm(columns, rows, positions, arm, reason_codes, scored)
+    return scored
+
+
+def _score_arm(
+    columns: Columns,
+    rows: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    arm: Arm,
+    reason_codes: int,
+    into: _Scored,
+) -> None:
+    names = arm.scorer.features
+    features = columns.matrix(names)
+    if len(positions) < len(features):
+        features = features[rows[positions]]
+    unfit = _unfit(columns, features, rows[positions], arm)
+    if unfit:  # no model is shown an infinity: XGBoost scores it in one call and refuses it in another
+        features = np.where(np.isin(rows[positions], list(unfit))[:, None], np.float32(np.nan), features)
+        into.rejected.update(unfit)
+    scores = arm.scorer.score(features)
+    outcomes = (scores >= arm.thresholds.review_at).astype(np.uint8)
+    outcomes[scores >= arm.thresholds.decline_at] = Outcome.DECLINE
+    into.scores[positions], into.outcomes[positions] = scores, outcomes
+    flagged = np.flatnonzero(outcomes)
+    if reason_codes and len(flagged):
+        contributions = arm.scorer.contributions(features[flagged])
+        for at, codes in zip(flagged, _top(contributions, names, reason_codes), strict=True):
+            into.reasons[int(positions[at])] = codes
+
+
+def _unfit(columns: Columns, features: NDArray[np.float32], rows: NDArray[np.int64], arm: Arm) -> dict[int, Rejection]:
+    """Rows whose features no model should see: a NaN or an infinity that was sent, or a required one not sent."""
+    # A sum is finite if all its terms are; the few rows where it is not are looked at one feature at a time.
+    suspects = np.flatnonzero(~np.isfinite(features.sum(axis=1)))
+    rejected: dict[int, Rejection] = {}
+    for position, name in enumerate(arm.scorer.features if len(suspects) else ()):
+        null = _numbers(columns, name).null
+        absent = null[rows[suspects]] if null is not None else np.zeros(len(suspects), np.bool_)
+        broken = ~np.isfinite(features[suspects, position]) & ~absent
+        for row in rows[suspects[broken]].tolist():
+            rejected.setdefault(row, Rejection.NON_FINITE_FEATURE)
+        if arm.required[position]:
+            for row in rows[suspects[absent]].tolist():
+                rejected.setdefault(row, Rejection.MISSING_FEATURE)
+    return rejected
+
+
+def _top(contributions: NDArray[np.float32], names: Sequence[str], k: int) -> list[list[ReasonCode]]:
+    """The k features of each row that push most toward fraud, largest first; the last column is the bias."""
+    without_bias = contributions[:, :-1]
+    order = np.argsort(-without_bias, axis=1, kind="stable")[:, :k]
+    largest = np.take_along_axis(without_bias, order, axis=1)
+    return [
+        [ReasonCode(names[i], value) for i, value in zip(indices, values, strict=True) if value > 0]
+        for indices, values in zip(order.tolist(), largest.tolist(), strict=True)
+    ]
+
+
+def _missing(column: BytesColumn) -> NDArray[np.bool_]:
+    empty: NDArray[np.bool_] = column.length == 0
+    return empty if column.null is None else empty | column.null
+
+
+def _take(column: BytesColumn, rows: NDArray[np.int64]) -> BytesColumn:
+    if len(rows) == len(column.start):
+        return column
+    return BytesColumn(column.data, column.start[rows], column.length[rows], None)
+
+
+def _bytes(columns: Columns, name: str) -> BytesColumn:
+    column = columns.columns[name]
+    assert isinstance(column, BytesColumn), name
+    return column
+
+
+def _numbers(columns: Columns, name: str) -> NumberColumn:
+    column = columns.columns[name]
+    assert isinstance(column, NumberColumn), name
+    return column

@@ -1,0 +1,45 @@
+"""Decide what an error of the Kafka client means for the batch in hand."""
+
+from enum import Enum
+
+from confluent_kafka import KafkaError
+
+_NOT_PERMITTED = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes have no public name
+}
+_FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001
+
+
+class Fault(Enum):
+    """What to do after an error; the batch is never counted as published."""
+
+    RETRY = "call again"
+    ABORT = "abort, replace the producer, rewind"
+    FATAL = "replace the producer without aborting, rewind"
+    FENCED = "another process has this slot: replace the producer, rewind, and count"
+    NOT_PERMITTED = "stop: a right is missing"
+
+
+def classify(error: KafkaError) -> Fault:
+    """The fault behind an error of a producer call.
+
+    The order matters: after a fatal error ``abort_transaction`` reports ``_CONFLICT`` and calls it retriable, so
+    whoever asks ``retriable()`` first never stops (librdkafka's transactional producer manual, "error handling").
+    """
+    code = error.code()
+    if code in _NOT_PERMITTED:
+        return Fault.NOT_PERMITTED
+    if code in _FENCED:
+        return Fault.FENCED
+    if error.fatal():
+        return Fault.FATAL
+    if error.txn_requires_abort():
+        return Fault.ABORT
+    if error.retriable():
+        return Fault.RETRY
+    return Fault.FATAL

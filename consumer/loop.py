@@ -1,0 +1,216 @@
+"""Move batches from a topic through a function to an outbox, and never lose the place.
+
+Knows Kafka, and nothing of fraud: what the batch means is the business of ``process``.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from consumer.delivery import Delivery, Outbox, Place, PublishError
+from consumer.faults import Fault, classify
+from consumer.records import RecordBatch
+from consumer.settings import Start
+from schemas.errors import ConfigurationError, NotPermittedError
+
+log = structlog.get_logger()
+
+BROKER_SECONDS = 30.0
+REWIND_PAUSE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A processed batch that waits for its turn to be published."""
+
+    records: RecordBatch
+    outbox: Outbox
+    seconds: dict[str, float]
+
+
+class Loop:
+    """Consume, process, publish, commit: one batch is published while the next is processed.
+
+    Polling, and with it every rebalance callback, happens only while nothing is being published. A batch that was
+    processed but not yet published when partitions go away is dropped: their next owner, or this worker after a
+    rewind, reads it again.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        delivery: Delivery,
+        process: Callable[[RecordBatch], Outbox],
+        *,
+        topic: str,
+        batch_size: int,
+        poll_seconds: float,
+        start: Start,
+        observe: Callable[[Mapping[str, float], int], None] = lambda _seconds, _records: None,
+    ) -> None:
+        self._consumer = consumer
+        self._delivery = delivery
+        self._process = process
+        self._topic = topic
+        self._batch_size = batch_size
+        self._poll_seconds = poll_seconds
+        self._start = start
+        self._observe = observe
+        self._publisher = ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._prepared: _Prepared | None = None
+        self._rewind_due = False
+        self._assigned: set[int] = set()
+        self._begin: dict[int, int] = {}
+        self.rebalances = 0
+        self.rewinds = 0
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        """Partitions this worker owns."""
+        return frozenset(self._assigned)
+
+    def open(self) -> None:
+        """Initialise the producers, which settles what a predecessor left open, then join the group."""
+        self._delivery.open()
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
+
+    def run_once(self) -> int:
+        """Take a batch and process it while the batch before is published; the number of records published."""
+        started = time.perf_counter()
+        records = self._take(0 if self._prepared else self._poll_seconds)
+        consumed = time.perf_counter()
+        if self._rewind_due:
+            self.rewind()
+            return 0
+        publishing = self._publish()
+        try:
+            following = self._prepare(records, consumed - started) if records is not None else None
+        finally:
+            published = self._wait_for(publishing)
+        if publishing is None or published:
+            self._prepared = following
+        return published
+
+    def close(self) -> None:
+        """Publish what is prepared, then leave; a static member's partitions wait for it to come back."""
+        try:
+            self._wait_for(self._publish())
+        finally:
+            self._publisher.shutdown()
+            self._consumer.close()
+            self._delivery.close()
+
+    def rewind(self) -> None:
+        """Go back to what the broker says is committed: it is right after any failed or doubtful commit."""
+        self.rewinds += 1
+        self._prepared, self._rewind_due = None, False
+        time.sleep(REWIND_PAUSE_SECONDS)
+        for partition in self._positions(self._consumer.assignment()):
+            self._consumer.seek(partition)
+
+    def _prepare(self, records: RecordBatch, waited: float) -> _Prepared:
+        started = time.perf_counter()
+        outbox = self._process(records)
+        return _Prepared(records, outbox, {"consume": waited, "process": time.perf_counter() - started})
+
+    def _publish(self) -> "Future[_Prepared] | None":
+        if self._prepared is None:
+            return None
+        prepared, self._prepared = self._prepared, None
+        # The generation of the group as of now: between this and the commit nobody polls.
+        group = self._consumer.consumer_group_metadata()
+        return self._publisher.submit(self._publish_now, prepared, group)
+
+    def _publish_now(self, prepared: _Prepared, group: object) -> _Prepared:
+        started = time.perf_counter()
+        place = Place(prepared.records.next_offsets(), self._consumer, group)
+        self._delivery.publish(prepared.outbox, place)
+        prepared.seconds["publish"] = time.perf_counter() - started
+        return prepared
+
+    def _wait_for(self, publishing: "Future[_Prepared] | None") -> int:
+        """The number of records published; 0 after a failure, which has been rewound."""
+        if publishing is None:
+            return 0
+        try:
+            prepared = publishing.result()
+        except PublishError as error:
+            log.warning("batch_abandoned", reason=str(error))
+            self.rewind()
+            return 0
+        prepared.outbox.on_published()
+        self._observe(prepared.seconds, len(prepared.records))
+        return len(prepared.records)
+
+    def _take(self, wait_seconds: float) -> RecordBatch | None:
+        # Wait for one, then take what is there: small batches when quiet, large ones when busy.
+        first = self._consumer.poll(wait_seconds)
+        if first is None:
+            return None
+        rest = self._consumer.consume(self._batch_size - 1, 0) if self._batch_size > 1 else []
+        records = RecordBatch.of(self._topic, self._without_errors([first, *rest]))
+        if not self._assigned.issuperset(records.partitions.tolist()):
+            records = records.only(self._assigned)
+        return records if len(records) else None
+
+    def _without_errors(self, messages: list[Message]) -> list[Message]:
+        if not any(map(Message.error, messages)):
+            return messages
+        for message in messages:
+            if (error := message.error()) is not None:
+                self._complain(error, message)
+        return [message for message in messages if message.error() is None]
+
+    def _complain(self, error: KafkaError, message: Message) -> None:
+        code = error.code()
+        if classify(error) is Fault.NOT_PERMITTED:
+            raise NotPermittedError(f"not permitted to read {self._topic}: {error.str()}")
+        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's local code has no public name
+            raise ConfigurationError(
+                f"{self._topic}[{message.partition()}]: the next offset to score no longer exists ({error.str()}); "
+                "records were deleted before they were scored, and the worker does not skip them by itself"
+            )
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise ConfigurationError(f"topic {self._topic} does not exist any more")
+        if error.fatal():
+            raise KafkaException(error)
+        log.warning("consumer_error", code=error.name(), reason=error.str())
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.rebalances += 1
+        consumer.incremental_assign(self._positions(partitions))
+        self._assigned.update(p.partition for p in partitions)
+        log.info("assigned", partitions=sorted(self._assigned))
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.rebalances += 1
+        consumer.incremental_unassign(partitions)
+        self._assigned.difference_update(p.partition for p in partitions)
+        if self._prepared is not None:
+            self._prepared, self._rewind_due = None, True
+        log.info("revoked", partitions=sorted(p.partition for p in partitions))
+
+    def _positions(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        wanted = [TopicPartition(p.topic, p.partition) for p in partitions]
+        if not wanted:
+            return []
+        committed = self._consumer.committed(wanted, timeout=BROKER_SECONDS)
+        for partition in committed:
+            if partition.error is not None:
+                raise KafkaException(partition.error)
+            if partition.offset < 0:
+                partition.offset = self._beginning(partition)
+        return list(committed)
+
+    def _beginning(self, partition: TopicPartition) -> int:
+        """Where to begin without a committed offset: decided once, so that a rewind does not skip what came since."""
+        if partition.partition not in self._begin:
+            low, high = self._consumer.get_watermark_offsets(partition, timeout=BROKER_SECONDS)
+            self._begin[partition.partition] = low if self._start is Start.EARLIEST else high
+        return self._begin[partition.partition]

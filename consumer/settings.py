@@ -1,0 +1,159 @@
+"""Say what a worker can be told, with the defaults that are safe."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+OURS = {
+    "transactional.id": "the slot decides it",
+    "enable.idempotence": "delivery depends on it",
+    "group.id": "use `group`",
+    "group.instance.id": "the slot decides it",
+    "bootstrap.servers": "use `bootstrap_servers`",
+    "enable.auto.commit": "offsets are committed with the decisions",
+    "enable.auto.offset.store": "offsets are committed with the decisions",
+    "isolation.level": "reading uncommitted input switches off the check for pending offsets",
+    "partition.assignment.strategy": "the worker speaks cooperative-sticky",
+    "auto.offset.reset": "use `start`",
+    "group.protocol": "static membership needs the classic protocol",
+}
+"""librdkafka properties that the worker sets itself, and why a user may not."""
+
+SECRET = re.compile(r"password|secret|\.key$|key\.pem|token|jaas|user\.info|oauthbearer\.config", re.IGNORECASE)
+
+
+class Delivery(StrEnum):
+    """What a crash may do to a decision: nothing, or repeat it."""
+
+    EXACTLY_ONCE = "exactly_once"
+    AT_LEAST_ONCE = "at_least_once"
+
+
+class Format(StrEnum):
+    """How a record is framed on the wire."""
+
+    CONFLUENT = "confluent"
+    SINGLE_OBJECT = "single_object"
+    JSON = "json"
+
+
+class Start(StrEnum):
+    """Where a group begins on a partition for which it has never committed an offset."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+class WorkerSettings(BaseModel):
+    """Everything a worker can be told. Read once, at the edge; frozen from then on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    application: str = Field("fraudstream", description="First part of every transactional id.")
+    environment: str = Field("dev", description="Second part of every transactional id: dev, prod, ...")
+    group: str = Field("fraudstream", description="The consumer group.")
+    slot: int = Field(0, ge=0, description="Number of the first worker; each slot is one running process, ever.")
+    workers: int = Field(1, ge=1, le=64, description="Processes to run, one slot each.")
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port,host:port.")
+    kafka: dict[str, str] = Field(
+        default_factory=dict, description="Any librdkafka property, for TLS, SASL and tuning alike."
+    )
+    consumer_kafka: dict[str, str] = Field(default_factory=dict, description="librdkafka properties of the consumer.")
+    producer_kafka: dict[str, str] = Field(default_factory=dict, description="librdkafka properties of the producers.")
+
+    input_topic: str = Field("transactions", description="Where transactions come from.")
+    decisions_topic: str = Field("fraud.decisions", description="Where decisions go.")
+    dead_letters_topic: str = Field("fraud.dead-letters", description="Where records go that cannot be scored.")
+    delivery: Delivery = Field(Delivery.EXACTLY_ONCE, description="exactly_once or at_least_once.")
+    start: Start = Field(Start.EARLIEST, description="Where a group without an offset begins: earliest or latest.")
+    batch_size: int = Field(5000, ge=1, le=100_000, description="Most records in one batch and one transaction.")
+    poll_seconds: float = Field(0.5, gt=0, le=5, description="Longest wait for the first record of a batch.")
+
+    input_format: Format = Field(Format.CONFLUENT, description="Framing of the input.")
+    input_schema: Path | None = Field(
+        None, description="Avro schema file of the input; the shipped transaction if unset."
+    )
+    input_schema_ids: dict[int, Path] = Field(
+        default_factory=dict,
+        description="Pinned schema files by Confluent schema id, where there is no registry.",
+    )
+    output_format: Format = Field(Format.CONFLUENT, description="Framing of the decisions.")
+    output_schema_id: int = Field(
+        2, ge=0, description="Pinned Confluent schema id of decisions, where there is no registry."
+    )
+    schema_registry_url: str | None = Field(None, description="Schema Registry; pinned schemas if unset.")
+    schema_registry: dict[str, str] = Field(
+        default_factory=dict,
+        description="Properties of the Schema Registry client, such as basic.auth.user.info.",
+    )
+    schema_subjects: list[str] = Field(
+        default_factory=list,
+        description="Registry subjects whose schemas are accepted; INPUT_TOPIC-value if empty.",
+    )
+
+    id_field: str = Field("transaction_id", description="Input field that identifies the transaction.")
+    unit_field: str = Field("card_id", description="Input field that is routed as one: the card.")
+    event_time_field: str = Field("event_time", description="Input field with the event time in ms since 1970.")
+    amount_field: str = Field("amount", description="Input field with the amount.")
+    earliest_event_time: int = Field(
+        946_684_800_000, description="Older event times (ms since 1970) are refused; default 2000-01-01."
+    )
+    event_time_lead_seconds: float = Field(
+        86_400, ge=0, description="Event times further ahead of the clock are refused."
+    )
+
+    model: Path | None = Field(None, description="Directory of the model (model.ubj and manifest.json).")
+    challenger: Path | None = Field(None, description="Directory of a second model, tried on a share of the cards.")
+    challenger_share: float = Field(0.0, ge=0, le=1, description="Share of the cards that the challenger scores.")
+    experiment: str = Field("default", description="Id of the experiment that splits the cards.")
+    salt_id: str = Field("default-1", description="Salt of the split: another salt, another split.")
+    reason_codes: int = Field(3, ge=0, le=20, description="Reason codes on each review and decline.")
+
+    metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez and /readyz listen.")
+    metrics_port: int = Field(
+        9464,
+        ge=0,
+        le=65_535,
+        description="Their port for the first slot; each next slot takes the next port.",
+    )
+    log_format: Annotated[str, Field(pattern="^(console|json)$", description="console or json.")] = "console"
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="Least level logged.")] = "info"
+    stop_seconds: float = Field(10, gt=0, description="Time that a worker has to end after SIGTERM.")
+
+    @field_validator("kafka", "consumer_kafka", "producer_kafka")
+    @classmethod
+    def _leave_ours_alone(cls, properties: dict[str, str]) -> dict[str, str]:
+        for name in properties:
+            if name in OURS:
+                raise ValueError(f"{name} cannot be set: {OURS[name]}")
+        return properties
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> "WorkerSettings":
+        if len({self.input_topic, self.decisions_topic, self.dead_letters_topic}) < 3:
+            raise ValueError("input_topic, decisions_topic and dead_letters_topic must differ")
+        if self.challenger_share and not self.challenger:
+            raise ValueError("challenger_share needs a challenger")
+        return self
+
+    @property
+    def slot_id(self) -> str:
+        """The name of this slot, the same after every restart."""
+        return f"{self.application}.{self.environment}.{self.group}.{self.slot}"
+
+    def masked(self) -> dict[str, Any]:
+        """Every setting as plain values, with secrets replaced by stars."""
+        plain: dict[str, Any] = self.model_dump(mode="json")
+        return {name: _mask(name, value) for name, value in plain.items()}
+
+
+def _mask(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _mask(key, inner) for key, inner in value.items()}
+    if isinstance(value, str) and "://" in value and "@" in value:
+        return re.sub(r"//[^@/]*@", "//****@", value)
+    return "****" if SECRET.search(name) and value else value

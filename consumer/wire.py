@@ -1,0 +1,53 @@
+"""Choose how transactions are read from the wire and decisions are written to it, from the settings."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from consumer.settings import Format, WorkerSettings
+from schemas import decision, framing
+from schemas.columns import Columns
+from schemas.load import load, load_file
+from schemas.registry import PinnedSchemas, RegistryClient
+
+TRANSACTION_SCHEMA_ID = 1
+"""Confluent schema id of the shipped transaction schema where no registry gives one."""
+
+
+def transaction_reader(
+    settings: WorkerSettings, features: Sequence[str]
+) -> Callable[[Sequence[bytes | None]], Columns]:
+    """A function from payloads to the columns that the worker needs.
+
+    Raises ConfigurationError if the schema lacks a role or a feature.
+    """
+    roles = (settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
+    fields = tuple(dict.fromkeys((*roles, *features)))
+    schema = load_file(settings.input_schema) if settings.input_schema else load("transaction")
+    if settings.input_format is Format.JSON:
+        return framing.json(schema, fields).read
+    if settings.input_format is Format.SINGLE_OBJECT:
+        return framing.single_object([schema], fields).read
+    if settings.schema_registry_url is not None:
+        subjects = settings.schema_subjects or [f"{settings.input_topic}-value"]
+        return framing.confluent(_registry(settings, subjects), fields).read
+    pinned = {number: load_file(path) for number, path in settings.input_schema_ids.items()}
+    return framing.confluent(PinnedSchemas(pinned or {TRANSACTION_SCHEMA_ID: schema}), fields).read
+
+
+def decision_encoder(settings: WorkerSettings) -> Callable[[decision.Decisions], list[bytes]]:
+    """A function from decisions to the bytes of each. Registers the schema where there is a registry."""
+    schema = load("decision")
+    if settings.output_format is Format.JSON:
+        return decision.encode_json
+    if settings.output_format is Format.SINGLE_OBJECT:
+        return partial(decision.encode, prefix=framing.single_object_prefix(schema))
+    schema_id = settings.output_schema_id
+    if settings.schema_registry_url is not None:
+        subject = f"{settings.decisions_topic}-value"
+        schema_id = _registry(settings, [subject]).register(subject, schema)
+    return partial(decision.encode, prefix=framing.confluent_prefix(schema_id))
+
+
+def _registry(settings: WorkerSettings, subjects: Sequence[str]) -> RegistryClient:
+    assert settings.schema_registry_url is not None
+    return RegistryClient(settings.schema_registry_url, subjects, settings.schema_registry)

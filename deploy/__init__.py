@@ -1,0 +1,1 @@
+"""What runs fraudstream somewhere: brokers, images, charts."""

@@ -1,0 +1,1 @@
+"""The monitor that compares what is scored with what was trained on."""

@@ -1,0 +1,1 @@
+"""The app shell: the command line, the settings and the demo."""

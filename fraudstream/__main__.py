@@ -1,0 +1,42 @@
+"""The command line: one command a module, errors as one sentence with an exit code."""
+
+import sys
+
+import typer
+
+from fraudstream.commands.config import config
+from fraudstream.commands.demo import demo
+from fraudstream.commands.options import with_settings
+from fraudstream.commands.produce import produce
+from fraudstream.commands.score import score
+from fraudstream.commands.tail import tail
+from fraudstream.commands.train import train
+from schemas.errors import FraudstreamError
+
+app = typer.Typer(
+    name="fraudstream",
+    help="Score card transactions on Kafka with an XGBoost model: one decision for each, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(demo)
+app.command()(train)
+app.command()(produce)
+app.command()(tail)
+app.command()(with_settings(score))
+app.command()(with_settings(config))
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 the check says no, 2 usage, 77 not permitted, 78 configuration."""
+    try:
+        app()
+    except FraudstreamError as error:
+        print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

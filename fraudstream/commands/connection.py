@@ -1,0 +1,48 @@
+"""The options by which a command finds Kafka: flags over environment over the settings file, as for the worker."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consumer.settings import WorkerSettings
+from fraudstream.commands.options import CONFIG_OPTION
+from fraudstream.kafka import Connection
+from fraudstream.settings import read_settings
+from schemas.errors import ConfigurationError
+
+Config = Annotated[Path | None, CONFIG_OPTION]
+Bootstrap = Annotated[
+    str | None, typer.Option(help="Kafka brokers, host:port,host:port. [default: 127.0.0.1:9092]", show_default=False)
+]
+Properties = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Any librdkafka property, for TLS, SASL and tuning alike.")
+]
+Registry = Annotated[str | None, typer.Option(help="Schema Registry; pinned schemas if not given.")]
+
+
+def settings_of(
+    config: Path | None, bootstrap_servers: str | None, kafka: list[str] | None, schema_registry_url: str | None
+) -> WorkerSettings:
+    """The settings in force, of which commands other than the worker use the connection and the topics.
+
+    Raises ConfigurationError naming the first setting that is wrong.
+    """
+    flags = {
+        "bootstrap_servers": bootstrap_servers,
+        "kafka": dict(_pair("--kafka", word) for word in kafka or ()),
+        "schema_registry_url": schema_registry_url,
+    }
+    return read_settings(config, flags)
+
+
+def connect(settings: WorkerSettings) -> Connection:
+    """The cluster of the settings. Raises ConfigurationError for a property that librdkafka does not know."""
+    return Connection(settings.bootstrap_servers, settings.kafka)
+
+
+def _pair(option: str, word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise ConfigurationError(f"{option}: {word!r} is not of the form key=value")
+    return key, value

@@ -1,0 +1,90 @@
+"""Connect a command to Kafka: what is wrong is said in one sentence, and soon."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
+
+ANSWER_SECONDS = 10.0
+
+_REFUSALS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes have no other name
+}
+
+
+class Connection:
+    """One cluster, asked before anything is sent to it or read from it."""
+
+    def __init__(self, bootstrap_servers: str, properties: Mapping[str, str]) -> None:
+        """Raises ConfigurationError for a property that librdkafka does not know."""
+        self.bootstrap_servers = bootstrap_servers
+        self._complaints: list[KafkaError] = []
+        # log_level 0: what librdkafka would log comes back as an error, and that becomes the one sentence.
+        self.properties: dict[str, Any] = {"log_level": 0} | dict(properties)
+        self.properties["bootstrap.servers"] = bootstrap_servers
+        try:
+            self._admin = AdminClient(self.properties | {"error_cb": self._complaints.append})
+        except KafkaException as error:
+            raise ConfigurationError(f"kafka: {error.args[0].str()}") from None
+
+    def partitions(self, topic: str) -> list[int]:
+        """The topic's partitions.
+
+        Raises ConfigurationError when there is no such topic or no broker answers within 10 s, NotPermittedError
+        when the brokers refuse us.
+        """
+        # All topics are asked for: naming one would create it where brokers do that.
+        metadata = self._all_topics().get(topic)
+        if metadata is None:
+            raise ConfigurationError(f"topic {topic} does not exist on {self.bootstrap_servers}")
+        if metadata.error is not None:
+            raise sentence(metadata.error, f"topic {topic}")
+        return sorted(metadata.partitions)
+
+    def create_topic(self, topic: str, partitions: int) -> None:
+        """Create the topic with the cluster's own replication factor, unless it is there. Raises as ``partitions``."""
+        if topic in self._all_topics():
+            return
+        try:
+            self._admin.create_topics([NewTopic(topic, partitions, -1)])[topic].result(ANSWER_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise sentence(error.args[0], f"topic {topic}") from None
+        self._wait_until_known(topic)
+
+    def _wait_until_known(self, topic: str) -> None:
+        """A broker may deny for a moment that a new topic exists."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while topic not in self._all_topics() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _all_topics(self) -> Mapping[str, Any]:
+        try:
+            topics: Mapping[str, Any] = self._admin.list_topics(timeout=ANSWER_SECONDS).topics
+        except KafkaException as error:
+            self._admin.poll(0)
+            raise self._unreachable(error.args[0]) from None
+        return topics
+
+    def _unreachable(self, error: KafkaError) -> FraudstreamError:
+        for complaint in self._complaints:
+            if complaint.code() in _REFUSALS:
+                return sentence(complaint, self.bootstrap_servers)
+        reason = self._complaints[0] if self._complaints else error
+        return ConfigurationError(f"no Kafka broker answers at {self.bootstrap_servers}: {reason.str()}")
+
+
+def sentence(error: KafkaError, what: str) -> FraudstreamError:
+    """What the brokers say of ``what``: NotPermittedError where they refuse us, else ConfigurationError."""
+    if error.code() in _REFUSALS:
+        return NotPermittedError(f"{what}: the brokers refuse us: {error.str()}")
+    return ConfigurationError(f"{what}: {error.str()}")

@@ -1,0 +1,1 @@
+"""Features, training, artifacts, routing and scorers."""

@@ -1,0 +1,1 @@
+"""The contracts on the wire: schemas, framing, columns."""

@@ -1,0 +1,171 @@
+"""Find the schema that a Confluent schema id stands for, in pinned files or in a Schema Registry."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from operator import methodcaller
+from typing import Any, Protocol
+
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
+
+from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
+
+_MOST_UNKNOWN = 10_000
+_NOT_FOUND = frozenset({40401, 40402, 40403})
+"""No such subject, version, schema. A plain 404 is another matter: the address is not that of a registry."""
+
+_CLIENT = {"timeout": 5, "max.retries": 2, "retries.wait.ms": 100, "retries.max.wait.ms": 500}
+_NUMBERS = {"timeout", "max.retries", "retries.wait.ms", "retries.max.wait.ms", "cache.capacity"}
+
+
+class RegistryUnavailableError(FraudstreamError):
+    """Catch this to wait and ask again: the registry does not answer, and no record is at fault."""
+
+
+class SchemaSource(Protocol):
+    """Knows which schema a Confluent schema id stands for."""
+
+    def schema(self, schema_id: int) -> Mapping[str, Any] | None:
+        """The schema of this id, None if there is none that may be used."""
+
+    def known(self) -> Mapping[int, Mapping[str, Any]]:
+        """The schemas that can be had before a record is read, by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedSchemas:
+    """Schemas by id, where there is no registry."""
+
+    schemas: Mapping[int, Mapping[str, Any]]
+
+    def schema(self, schema_id: int) -> Mapping[str, Any] | None:
+        """The schema of this id, None if it is not pinned."""
+        return self.schemas.get(schema_id)
+
+    def known(self) -> Mapping[int, Mapping[str, Any]]:
+        """All of them."""
+        return self.schemas
+
+
+class RegistryClient:
+    """Schemas of a Schema Registry, but only those registered under one of ``subjects``.
+
+    An id is asked for once; one that the registry does not know, again after ``ask_again`` seconds. ``properties``
+    are those of confluent_kafka's client, such as basic.auth.user.info or ssl.ca.location.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        subjects: Sequence[str],
+        properties: Mapping[str, Any] | None = None,
+        ask_again: float = 60.0,
+    ) -> None:
+        self._url = url
+        self._subjects = tuple(subjects)
+        self._ask_again = ask_again
+        self._schemas: dict[int, Mapping[str, Any]] = {}
+        self._unknown: dict[int, float] = {}
+        given = {key: _number(key, value) for key, value in (properties or {}).items()}
+        self._properties = {**_CLIENT, **given, "url": url}
+        try:
+            self._connect().close()
+        except (ValueError, TypeError, OSError) as error:
+            raise ConfigurationError(f"The settings of the schema registry are wrong: {error}.") from error
+
+    def schema(self, schema_id: int) -> Mapping[str, Any] | None:
+        """The Avro schema of this id, None if there is none or its subjects are not allowed.
+
+        Raises RegistryUnavailableError, NotPermittedError or ConfigurationError.
+        """
+        if schema_id in self._schemas:
+            return self._schemas[schema_id]
+        now = time.monotonic()
+        if now < self._unknown.get(schema_id, now):
+            return None
+        found = self._fetch(schema_id)
+        if found is None:
+            self._remember_unknown(schema_id, now + self._ask_again)
+        else:
+            self._schemas[schema_id] = found
+        return found
+
+    def known(self) -> Mapping[int, Mapping[str, Any]]:
+        """The latest schema of each subject that exists, by id."""
+        for subject in self._subjects:
+            latest = self._ask(methodcaller("get_latest_version", subject))
+            if latest is not None and latest.schema_id is not None and latest.schema is not None:
+                found = _avro(latest.schema, subject)
+                if found is not None:
+                    self._schemas[latest.schema_id] = found
+        return dict(self._schemas)
+
+    def register(self, subject: str, schema: Mapping[str, Any]) -> int:
+        """The id of this schema under ``subject``, where it is registered if it is not yet.
+
+        Raises ConfigurationError if the registry holds it to be incompatible with what is there.
+        """
+        text = json.dumps(schema)
+        try:
+            number: int = self._call(methodcaller("register_schema", subject, Schema(text, "AVRO")))
+        except SchemaRegistryError as error:
+            raise ConfigurationError(
+                f"The schema registry at {self._url} refuses the schema for {subject}: {error.error_message}."
+            ) from error
+        return number
+
+    def _fetch(self, schema_id: int) -> Mapping[str, Any] | None:
+        versions = self._ask(methodcaller("get_schema_versions", schema_id))  # Apicurio knows no /subjects of an id
+        if not {version.subject for version in versions or ()} & set(self._subjects):
+            return None
+        schema = self._ask(methodcaller("get_schema", schema_id))
+        return None if schema is None else _avro(schema, f"id {schema_id}")
+
+    def _remember_unknown(self, schema_id: int, until: float) -> None:
+        if len(self._unknown) >= _MOST_UNKNOWN:
+            self._unknown.clear()
+        self._unknown[schema_id] = until
+
+    def _connect(self) -> SchemaRegistryClient:
+        return SchemaRegistryClient(self._properties)
+
+    def _ask(self, question: Callable[[SchemaRegistryClient], Any]) -> Any:
+        """The answer, None where the registry says that there is no such thing."""
+        try:
+            return self._call(question)
+        except SchemaRegistryError as error:
+            if error.error_code in _NOT_FOUND:
+                return None
+            raise ConfigurationError(f"The schema registry at {self._url} answers: {error}.") from error
+
+    def _call(self, question: Callable[[SchemaRegistryClient], Any]) -> Any:
+        try:
+            with self._connect() as client:  # questions are too rare to keep a connection open for
+                return question(client)
+        except SchemaRegistryError as error:
+            if error.http_status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+                raise NotPermittedError(f"The schema registry at {self._url} refuses us: {error}.") from error
+            if (
+                error.http_status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+                or error.http_status_code == HTTPStatus.TOO_MANY_REQUESTS
+            ):
+                raise RegistryUnavailableError(f"The schema registry at {self._url} fails: {error}.") from error
+            raise
+        except Exception as error:  # whichever HTTP library stands behind the client of this version
+            raise RegistryUnavailableError(f"The schema registry at {self._url} does not answer: {error}.") from error
+
+
+def _avro(schema: Schema, name: str) -> Mapping[str, Any] | None:
+    """The schema as JSON, None if it is none of Avro's."""
+    if schema.schema_type not in (None, "AVRO") or schema.schema_str is None:
+        return None
+    if schema.references:
+        raise ConfigurationError(f"The schema {name} refers to other schemas; register it in one piece.")
+    parsed = json.loads(schema.schema_str)
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _number(key: str, value: Any) -> Any:
+    return float(value) if key in _NUMBERS else value

@@ -1,0 +1,92 @@
+"""The real servers that tests share: each started once, when the first test asks for it."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import uuid
+from dataclasses import dataclass
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from deploy.jvm import free_ports, wait_until
+from deploy.kafka.broker import answers, running_broker, server_properties
+from deploy.registry.server import running_registry
+from schemas.errors import ConfigurationError
+
+KAFKA_IMAGE = "apache/kafka:4.3.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    bootstrap_servers: str
+    admin: AdminClient
+
+    def create_topic(self, name, partitions=1, config=None):
+        """Create the topic and return its name when clients can use it."""
+        topic = NewTopic(name, partitions, 1, config=config or {})
+        self.admin.create_topics([topic])[name].result(30)
+        return name
+
+
+@pytest.fixture(scope="session")
+def kafka(request):
+    """A real Apache Kafka: the one you name, else in Docker, else from Maven's jars."""
+    with contextlib.ExitStack() as stack:
+        address = os.environ.get("FRAUDSTREAM_TEST_BOOTSTRAP_SERVERS")
+        if address is None and docker_answers():
+            address = stack.enter_context(kafka_in_docker(request.getfixturevalue("tmp_path_factory")))
+        if address is None:
+            address = enter_or_skip(stack, running_broker()).bootstrap_servers
+        yield Kafka(address, AdminClient({"bootstrap.servers": address, "log_level": 0}))
+
+
+@pytest.fixture(scope="session")
+def schema_registry():
+    """The URL of a real registry that speaks Confluent's API."""
+    with contextlib.ExitStack() as stack:
+        address = os.environ.get("FRAUDSTREAM_TEST_SCHEMA_REGISTRY_URL")
+        yield address or enter_or_skip(stack, running_registry())
+
+
+@pytest.fixture
+def topic(kafka):
+    """A function that creates a topic with so many partitions, and gives its name, never used before."""
+
+    def create(partitions=1, config=None):
+        return kafka.create_topic(f"test-{uuid.uuid4().hex[:12]}", partitions, config)
+
+    return create
+
+
+def enter_or_skip(stack, server):
+    """What the server yields. A machine without Java or Maven skips the test, unless REQUIRE_KAFKA=1."""
+    try:
+        return stack.enter_context(server)
+    except ConfigurationError as error:
+        if os.environ.get("REQUIRE_KAFKA") == "1":
+            raise
+        pytest.skip(str(error))
+
+
+def docker_answers():
+    question = ["docker", "version", "--format", "{{.Server.Version}}"]
+    return bool(shutil.which("docker")) and not subprocess.run(question, capture_output=True, check=False).returncode
+
+
+@contextlib.contextmanager
+def kafka_in_docker(tmp_path_factory):
+    """Kafka's own image with the settings that the jars get, each as an environment variable."""
+    from testcontainers.core.container import DockerContainer
+
+    (port,) = free_ports(1)
+    properties = server_properties("PLAINTEXT://0.0.0.0:9092", f"PLAINTEXT://127.0.0.1:{port}", 9093)
+    container = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, port)
+    for name, value in properties.items():
+        container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
+    log = tmp_path_factory.mktemp("kafka") / "broker.log"
+    log.touch()
+    with container:
+        wait_until(lambda: answers(port), lambda: True, log)
+        yield f"127.0.0.1:{port}"

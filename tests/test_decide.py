@@ -1,0 +1,205 @@
+"""Deciding a batch is the same as deciding its rows one by one, and every row has exactly one outcome."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.decide import Arm, Bounds, Rejection, Roles, Rollout, Source, Thresholds, decide
+from models.routing import Experiment, single, two_way
+from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
+from schemas.decision import Lineage, to_records
+
+NOW = 1_700_000_000_000
+DAY = 86_400_000
+ROLES = Roles("transaction_id", "card_id", "event_time", "amount")
+BOUNDS = Bounds(earliest=946_684_800_000, lead=DAY)
+
+
+@dataclass(frozen=True)
+class FirstFeature:
+    """A scorer whose score is its first feature, and whose contributions are the features themselves."""
+
+    features: tuple[str, ...] = ("V1", "amount")
+
+    def score(self, features):
+        return np.nan_to_num(features[:, 0].astype(np.float64))
+
+    def contributions(self, features):
+        return np.hstack([features, np.ones((len(features), 1), np.float32)])
+
+
+def arm(experiment, index, scorer=None, required=(False, False)):
+    variant = experiment.variants[index]
+    lineage = Lineage(
+        "p1", 0.5, 0.9, "m", f"v{index}", bytes(32), "xgboost", experiment.id, 1, variant.name, "s", variant.share
+    )
+    return Arm(scorer or FirstFeature(), Thresholds("p1", 0.5, 0.9), lineage, np.array(required))
+
+
+def rollout(challenger_share=None, **options):
+    variants = single("champion") if challenger_share is None else two_way("champion", "challenger", challenger_share)
+    experiment = Experiment("e", 1, "s", tuple(variants))
+    return Rollout(experiment, tuple(arm(experiment, index, **options) for index in range(len(variants))))
+
+
+def text(values):
+    sizes = np.array([len(value or b"") for value in values], np.int64)
+    data = np.frombuffer(b"?" + b"".join(value or b"" for value in values), np.uint8)
+    null = np.array([value is None for value in values])
+    return BytesColumn(data, np.cumsum(sizes) - sizes + 1, sizes, null if null.any() else None)
+
+
+def number(values, dtype=np.float64):
+    null = np.array([value is None for value in values])
+    filler = np.nan if dtype is np.float64 else 0
+    filled = np.array([filler if value is None else value for value in values], dtype)
+    return NumberColumn(filled, null if null.any() else None)
+
+
+def transactions(v1, **columns):
+    n = len(v1)
+    given = {
+        "transaction_id": [b"tx-%d" % row for row in range(n)],
+        "card_id": [b"card-%d" % row for row in range(n)],
+        "event_time": [NOW] * n,
+        "amount": [10.0] * n,
+    } | {name: values for name, values in columns.items() if name != "reason"}
+    return Columns(
+        np.array(columns.get("reason", [0] * n), np.uint8),
+        {
+            "transaction_id": text(given["transaction_id"]),
+            "card_id": text(given["card_id"]),
+            "event_time": number(given["event_time"], np.int64),
+            "amount": number(given["amount"]),
+            "V1": number(v1),
+        },
+    )
+
+
+def run(columns, over=None, reason_codes=1):
+    n = len(columns.reason)
+    source = Source("transactions", np.zeros(n, np.int32), np.arange(n, dtype=np.int64))
+    return decide(columns, source, ROLES, BOUNDS, over or rollout(), reason_codes, NOW)
+
+
+def test_scores_meet_the_policy_at_its_thresholds():
+    verdict = run(transactions([0.0, 0.49, 0.5, 0.89, 0.91, 1.0]))
+
+    decided = [record["decision"] for record in to_records(verdict.decisions)]
+    assert decided == ["approve", "approve", "review", "review", "decline", "decline"]
+
+
+def test_only_flagged_rows_carry_reasons_and_they_push_toward_fraud():
+    verdict = run(transactions([0.1, 0.95], amount=[5.0, -1.0]), reason_codes=2)
+
+    codes = [record["reason_codes"] for record in to_records(verdict.decisions)]
+    assert codes[0] == []
+    assert [code["feature"] for code in codes[1]] == ["V1"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rejection"),
+    [
+        ("transaction_id", None, Rejection.MISSING_ID),
+        ("transaction_id", b"", Rejection.MISSING_ID),
+        ("transaction_id", b"x" * 513, Rejection.OVERLONG_ID),
+        ("card_id", None, Rejection.MISSING_UNIT),
+        ("card_id", b"", Rejection.MISSING_UNIT),
+        ("event_time", None, Rejection.MISSING_EVENT_TIME),
+        ("event_time", 0, Rejection.EVENT_TIME_OUT_OF_RANGE),
+        ("event_time", NOW + DAY + 1, Rejection.EVENT_TIME_OUT_OF_RANGE),
+        ("amount", None, Rejection.NON_FINITE_AMOUNT),
+        ("amount", float("inf"), Rejection.NON_FINITE_AMOUNT),
+        ("amount", float("nan"), Rejection.NON_FINITE_AMOUNT),
+        ("amount", 1e300, Rejection.NON_FINITE_FEATURE),
+        ("V1", float("nan"), Rejection.NON_FINITE_FEATURE),
+        ("V1", float("-inf"), Rejection.NON_FINITE_FEATURE),
+    ],
+)
+def test_a_wrong_value_rejects_its_row_and_no_other(column, value, rejection):
+    good = {"transaction_id": b"a", "card_id": b"b", "event_time": NOW, "amount": 1.0, "V1": 0.1}
+    rows = {name: [fine, value if name == column else fine, fine] for name, fine in good.items()}
+
+    verdict = run(transactions(rows.pop("V1"), **rows))
+
+    assert verdict.rejected == {1: rejection}
+    assert verdict.decided.tolist() == [0, 2]
+    assert verdict.decisions.offset.tolist() == [0, 2]
+
+
+def test_a_missing_feature_reaches_the_model_as_missing():
+    verdict = run(transactions([None, 0.6]))
+
+    assert verdict.rejected == {}
+    assert verdict.decisions.score.tolist() == [0.0, pytest.approx(0.6)]
+
+
+def test_a_missing_feature_is_refused_where_the_model_says_so():
+    verdict = run(transactions([None, 0.6]), rollout(required=(True, False)))
+
+    assert verdict.rejected == {0: Rejection.MISSING_FEATURE}
+
+
+def test_what_could_not_be_decoded_is_told_apart_and_never_validated():
+    columns = transactions([0.1, 0.1, 0.1], reason=[0, Reason.TRUNCATED, 0], card_id=[b"a", None, b"c"])
+
+    verdict = run(columns)
+
+    assert verdict.undecodable == {1: Reason.TRUNCATED}
+    assert verdict.rejected == {}
+    assert verdict.decided.tolist() == [0, 2]
+
+
+def test_reasons_stay_with_their_rows_when_others_are_rejected():
+    verdict = run(transactions([float("inf"), 0.1, 0.95]))
+
+    records = to_records(verdict.decisions)
+    assert [len(record["reason_codes"]) for record in records] == [0, 1]
+    assert records[1]["transaction_id"] == "tx-2"
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.floats(0, 1), st.just(float("nan"))),
+            st.sampled_from([b"", b"card-1", b"card-2", b"card-3"]),
+            st.sampled_from([0, 0, 0, int(Reason.TRUNCATED)]),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_a_batch_decides_as_its_rows_do_one_by_one(rows):
+    over = rollout(challenger_share=0.5)
+    v1, cards, reasons = zip(*rows, strict=True)
+    ids = [b"tx-%d" % row for row in range(len(rows))]
+
+    together = run(transactions(v1, card_id=cards, reason=reasons, transaction_id=ids), over)
+
+    alone = [
+        run(transactions([v], card_id=[c], reason=[r], transaction_id=[i]), over)
+        for v, c, r, i in zip(v1, cards, reasons, ids, strict=True)
+    ]
+    one_by_one = [record for verdict in alone for record in to_records(verdict.decisions)]
+    without_source = [replace_source(record) for record in to_records(together.decisions)]
+    assert without_source == [replace_source(record) for record in one_by_one]
+    outcomes = {*together.decided.tolist(), *together.rejected, *together.undecodable}
+    assert len(outcomes) == len(together.decided) + len(together.rejected) + len(together.undecodable) == len(rows)
+
+
+def replace_source(record):
+    return {name: value for name, value in record.items() if name not in {"source", "decision_id"}}
+
+
+def test_each_variant_is_scored_by_its_own_model():
+    over = rollout(challenger_share=0.5)
+    second = replace(over.arms[1], scorer=FirstFeature(("amount", "V1")))
+    columns = transactions([0.25] * 100, amount=[0.75] * 100)
+
+    decisions = run(columns, replace(over, arms=(over.arms[0], second))).decisions
+
+    assert set(decisions.variant.tolist()) == {0, 1}
+    assert decisions.score.tolist() == [0.75 if variant else 0.25 for variant in decisions.variant]

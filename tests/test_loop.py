@@ -1,0 +1,258 @@
+"""The loop publishes every batch once, in order, and after any doubt goes back to what the broker says."""
+
+import threading
+
+import pytest
+from confluent_kafka import KafkaError, Message, TopicPartition
+
+from consumer.delivery import Messages, Outbox, PublishError
+from consumer.loop import Loop
+from consumer.settings import Start
+from schemas.errors import ConfigurationError, NotPermittedError
+
+
+class Log:
+    """A topic in memory with committed offsets, and a consumer of it that behaves as the client does."""
+
+    def __init__(self, *sizes):
+        self.records = [[b"%d-%d" % (p, offset) for offset in range(size)] for p, size in enumerate(sizes)]
+        self.committed_offsets = {}
+        self.positions = {}
+        self.before_poll = []
+        self.errors = []
+        self.publishing = False
+        self.closed = False
+
+    def subscribe(self, topics, on_assign, on_revoke, on_lost):
+        self.on_assign, self.on_revoke = on_assign, on_revoke
+
+    def assign(self, *partitions):
+        self.on_assign(self, [TopicPartition("in", p) for p in partitions])
+
+    def revoke(self, *partitions):
+        self.on_revoke(self, [TopicPartition("in", p) for p in partitions])
+
+    def incremental_assign(self, partitions):
+        self.positions |= {p.partition: p.offset for p in partitions}
+
+    def incremental_unassign(self, partitions):
+        for p in partitions:
+            del self.positions[p.partition]
+
+    def assignment(self):
+        return [TopicPartition("in", p) for p in self.positions]
+
+    def committed(self, partitions, timeout):
+        return [TopicPartition("in", p.partition, self.committed_offsets.get(p.partition, -1001)) for p in partitions]
+
+    def get_watermark_offsets(self, partition, timeout):
+        return 0, len(self.records[partition.partition])
+
+    def seek(self, partition):
+        self.positions[partition.partition] = partition.offset
+
+    def consumer_group_metadata(self):
+        return "generation"
+
+    def poll(self, timeout):
+        assert not self.publishing, "polled while a transaction was open"
+        if self.before_poll:
+            self.before_poll.pop(0)()
+        if self.errors:
+            return Message(topic="in", partition=0, offset=0, error=self.errors.pop(0))
+        return next(iter(self.consume(1, timeout)), None)
+
+    def consume(self, most, timeout):
+        taken = []
+        for p, position in self.positions.items():
+            taken += [
+                Message(topic="in", partition=p, offset=offset, value=self.records[p][offset])
+                for offset in range(position, min(len(self.records[p]), position + most - len(taken)))
+            ]
+            self.positions[p] += sum(message.partition() == p for message in taken)
+        return taken
+
+    def close(self):
+        self.closed = True
+
+
+class Publisher:
+    """A delivery whose failures are scheduled: before the commit, or after it."""
+
+    def __init__(self, log):
+        self.log = log
+        self.published = []
+        self.failures = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.replacements = 0
+
+    def open(self):
+        pass
+
+    def publish(self, outbox, place):
+        self.log.publishing = True
+        self.gate.wait(10)
+        failure = self.failures.pop(0) if self.failures else None
+        if failure != "before":
+            self.published += [message["value"] for batch in outbox.messages for message in batch.messages]
+            self.log.committed_offsets |= {o.partition: o.offset for o in place.offsets}
+        self.log.publishing = False
+        if failure:
+            raise PublishError(failure)
+
+    def close(self):
+        pass
+
+
+def echo(records):
+    return Outbox([Messages("out", -1, [{"value": value, "key": None} for value in records.values])])
+
+
+def run(log, publisher, rounds, process=echo, **options):
+    loop = Loop(
+        log,
+        publisher,
+        process,
+        **{"topic": "in", "batch_size": 3, "poll_seconds": 0.1, "start": Start.EARLIEST} | options,
+    )
+    loop.open()
+    log.assign(*range(len(log.records)))
+    for _ in range(rounds):
+        loop.run_once()
+    return loop
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    monkeypatch.setattr("consumer.loop.REWIND_PAUSE_SECONDS", 0)
+
+
+def test_every_record_is_published_once_in_order():
+    log = Log(10)
+    publisher = Publisher(log)
+
+    run(log, publisher, rounds=8)
+
+    assert publisher.published == log.records[0]
+    assert log.committed_offsets == {0: 10}
+
+
+def test_the_next_batch_is_processed_while_one_is_published():
+    log, seen = Log(6), []
+    publisher = Publisher(log)
+    publisher.gate.clear()
+
+    def process(records):
+        seen.append((len(records), log.publishing))
+        if len(seen) == 2:
+            publisher.gate.set()
+        return echo(records)
+
+    run(log, publisher, rounds=2, process=process)
+
+    assert [size for size, _ in seen] == [3, 3]
+    assert len(publisher.published) == 3
+
+
+@pytest.mark.parametrize("doubt", ["before", "after"])
+def test_a_failed_or_doubtful_commit_rewinds_to_what_the_broker_says(doubt):
+    log = Log(10)
+    publisher = Publisher(log)
+    publisher.failures = [None, doubt]
+
+    loop = run(log, publisher, rounds=12)
+
+    assert publisher.published == log.records[0]
+    assert loop.rewinds == 1
+
+
+def test_a_batch_prepared_for_a_revoked_partition_is_dropped_and_the_rest_read_again():
+    log = Log(4, 4)
+    publisher = Publisher(log)
+    log.before_poll = [lambda: None, lambda: log.revoke(0)]
+
+    loop = run(log, publisher, rounds=8)
+
+    assert publisher.published == log.records[1]
+    assert loop.assigned == {1}
+
+
+def test_closing_publishes_what_is_prepared():
+    log = Log(3)
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=1)
+    assert publisher.published == []
+
+    loop.close()
+
+    assert publisher.published == log.records[0]
+    assert log.closed
+
+
+def test_a_failure_of_the_process_leaves_the_batch_before_published():
+    log = Log(6)
+    publisher = Publisher(log)
+
+    def process(records):
+        if records.offsets[0] >= 3:
+            raise ConfigurationError("no")
+        return echo(records)
+
+    with pytest.raises(ConfigurationError):
+        run(log, publisher, rounds=2, process=process)
+
+    assert publisher.published == log.records[0][:3]
+    assert log.committed_offsets == {0: 3}
+
+
+def test_a_group_without_offsets_may_begin_at_the_end_and_stays_there_after_a_rewind():
+    log = Log(5)
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=1, start=Start.LATEST)
+
+    log.records[0].append(b"new")
+    loop.rewind()
+    for _ in range(3):
+        loop.run_once()
+
+    assert publisher.published == [b"new"]
+
+
+def test_a_published_batch_reports_itself_once():
+    log, reports = Log(5), []
+    publisher = Publisher(log)
+    publisher.failures = ["before"]
+
+    def process(records):
+        return Outbox(echo(records).messages, [], lambda: reports.append(len(records)))
+
+    run(log, publisher, rounds=6, process=process)
+
+    assert sum(reports) == 5
+
+
+@pytest.mark.parametrize(
+    ("code", "exception", "sentence"),
+    [
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, NotPermittedError, "not permitted to read in"),
+        (KafkaError._AUTO_OFFSET_RESET, ConfigurationError, "no longer exists"),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, ConfigurationError, "does not exist any more"),
+    ],
+)
+def test_an_error_that_no_waiting_mends_ends_the_worker(code, exception, sentence):
+    log = Log(1)
+    log.errors = [KafkaError(code, "injected")]
+
+    with pytest.raises(exception, match=sentence):
+        run(log, Publisher(log), rounds=1)
+
+
+def test_a_passing_error_is_noted_and_the_stream_goes_on():
+    log = Log(2)
+    publisher = Publisher(log)
+    log.errors = [KafkaError(KafkaError._TRANSPORT, "injected")]
+
+    run(log, publisher, rounds=3)
+
+    assert publisher.published == log.records[0]

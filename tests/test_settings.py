@@ -1,0 +1,106 @@
+"""Settings come from flags over environment over file; a wrong one is named before anything starts."""
+
+import pytest
+
+from consumer.settings import Delivery, WorkerSettings
+from fraudstream.settings import read_settings
+from schemas.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """No settings file and no settings variables but those of the test."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder, text):
+    path = folder / "fraudstream.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_defaults_stand_alone():
+    assert read_settings(None, {}) == WorkerSettings()
+    assert WorkerSettings().delivery is Delivery.EXACTLY_ONCE
+
+
+def test_flags_win_over_environment_and_environment_over_file(elsewhere, monkeypatch):
+    write(elsewhere, 'group = "file"\nbatch_size = 7\ninput_topic = "file"\n')
+    monkeypatch.setenv("FRAUDSTREAM_GROUP", "environment")
+    monkeypatch.setenv("FRAUDSTREAM_BATCH_SIZE", "8")
+
+    settings = read_settings(None, {"group": "flag", "slot": None})
+
+    assert (settings.group, settings.batch_size, settings.input_topic) == ("flag", 8, "file")
+
+
+def test_any_librdkafka_property_passes_through(elsewhere, monkeypatch):
+    write(elsewhere, '[kafka]\n"ssl.ca.location" = "ca.pem"\n')
+    monkeypatch.setenv("FRAUDSTREAM_PRODUCER_KAFKA", '{"linger.ms": "1"}')
+
+    settings = read_settings(None, {})
+
+    assert settings.kafka == {"ssl.ca.location": "ca.pem"}
+    assert settings.producer_kafka == {"linger.ms": "1"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"batch_size": 0}, "batch_size: Input should be greater than or equal to 1"),
+        ({"delivery": "twice"}, "delivery: Input should be 'exactly_once' or 'at_least_once'"),
+        ({"kafka": {"enable.auto.commit": "true"}}, "kafka: enable.auto.commit cannot be set: offsets are committed"),
+        ({"decisions_topic": "transactions"}, "input_topic, decisions_topic and dead_letters_topic must differ"),
+        ({"challenger_share": 0.5}, "challenger_share needs a challenger"),
+    ],
+)
+def test_a_wrong_setting_is_named(flags, sentence):
+    with pytest.raises(ConfigurationError, match=sentence.replace("(", r"\(")):
+        read_settings(None, flags)
+
+
+def test_a_misspelt_setting_in_the_file_is_named(elsewhere):
+    with pytest.raises(ConfigurationError, match="batchsize: Extra inputs are not permitted"):
+        read_settings(write(elsewhere, "batchsize = 7\n"), {})
+
+
+def test_a_misspelt_variable_is_named(monkeypatch):
+    monkeypatch.setenv("FRAUDSTREAM_BATCHSIZE", "7")
+
+    with pytest.raises(ConfigurationError, match="FRAUDSTREAM_BATCHSIZE is no setting"):
+        read_settings(None, {})
+
+
+def test_a_settings_file_that_is_missing_or_broken_is_named(elsewhere):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml is not a file"):
+        read_settings(elsewhere / "nowhere.toml", {})
+    with pytest.raises(ConfigurationError, match="not valid TOML"):
+        read_settings(write(elsewhere, "group = \n"), {})
+
+
+def test_a_wrong_secret_is_not_repeated_in_the_error():
+    with pytest.raises(ConfigurationError) as caught:
+        read_settings(None, {"kafka": {"sasl.password": ["hunter2"]}})
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_are_masked():
+    settings = WorkerSettings(
+        kafka={"sasl.password": "hunter2", "sasl.username": "ann", "ssl.key.password": "hunter2"},
+        schema_registry={"basic.auth.user.info": "ann:hunter2"},
+        schema_registry_url="https://ann:hunter2@registry:8081",
+    )
+
+    masked = settings.masked()
+
+    assert "hunter2" not in str(masked)
+    assert masked["kafka"]["sasl.username"] == "ann"
+    assert masked["schema_registry_url"] == "https://****@registry:8081"
+
+
+def test_a_slot_has_one_name():
+    settings = WorkerSettings(application="a", environment="prod", group="g", slot=3)
+
+    assert settings.slot_id == "a.prod.g.3"
