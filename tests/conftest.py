@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import HealthCheck, settings
 
 from deploy.jvm import free_ports, wait_until
 from deploy.kafka.broker import answers, running_broker, server_properties
@@ -16,6 +17,10 @@ from deploy.registry.server import running_registry
 from schemas.errors import ConfigurationError
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
+
+# How long an example takes says how busy the machine is, never whether the code is right.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @dataclass(frozen=True, slots=True)
