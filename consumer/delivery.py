@@ -52,6 +52,8 @@ class Outbox:
     letters: list[Letter] = field(default_factory=list)
     on_published: Callable[[], None] = lambda: None
     """Called once, after the commit."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """How long each stage took that led to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ class Delivery(Protocol):
     def open(self) -> None:
         """Get ready to publish, before the consumer subscribes."""
 
-    def publish(self, outbox: Outbox, place: Place) -> None:
-        """Publish and commit, or raise PublishError.
+    def publish(self, outbox: Outbox, place: Place) -> float:
+        """Publish and commit, or raise PublishError; the seconds that the commit took.
 
         NotPermittedError and ConfigurationError end the worker.
         """
@@ -101,7 +103,7 @@ class ExactlyOnce:
         """Initialise both producers: this fences whoever had the slot and aborts what it left open."""
         self._producers = [self._initialised(name) for name in self._ids]
 
-    def publish(self, outbox: Outbox, place: Place) -> None:
+    def publish(self, outbox: Outbox, place: Place) -> float:
         """One transaction. Raises PublishError after replacing the producer."""
         turn = self._turn
         self._turn = 1 - turn
@@ -109,11 +111,13 @@ class ExactlyOnce:
         try:
             producer.begin_transaction()
             produce(producer, outbox)
+            produced = time.perf_counter()
             producer.send_offsets_to_transaction(place.offsets, place.group, COMMIT_SECONDS)
             producer.commit_transaction(COMMIT_SECONDS)
         except (KafkaException, PublishError, BufferError) as error:
             self._replace(turn, error)
             raise PublishError(f"the transaction failed: {error}") from error
+        return time.perf_counter() - produced
 
     def _replace(self, turn: int, error: Exception) -> None:
         fault = fault_of(error)
@@ -177,12 +181,13 @@ class AtLeastOnce:
         if error is not None:
             self._failed.append(error)
 
-    def publish(self, outbox: Outbox, place: Place) -> None:
+    def publish(self, outbox: Outbox, place: Place) -> float:
         """Produce, wait until every record is acknowledged, commit the offsets. Raises PublishError."""
         assert self._producer is not None
         self._failed.clear()
         try:
             produce(self._producer, outbox)
+            produced = time.perf_counter()
             self._await_acknowledgements(self._producer)
             place.consumer.commit(offsets=place.offsets, asynchronous=False)
         except (KafkaException, PublishError, BufferError) as error:
@@ -194,6 +199,7 @@ class AtLeastOnce:
             self._producer.poll(0)
             self.open()
             raise PublishError(f"the batch was not published: {error}") from error
+        return time.perf_counter() - produced
 
     def _await_acknowledgements(self, producer: Producer) -> None:
         unacknowledged = producer.flush(COMMIT_SECONDS)

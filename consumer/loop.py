@@ -115,9 +115,8 @@ class Loop:
             self._consumer.seek(partition)
 
     def _prepare(self, records: RecordBatch, waited: float) -> _Prepared:
-        started = time.perf_counter()
         outbox = self._process(records)
-        return _Prepared(records, outbox, {"consume": waited, "process": time.perf_counter() - started})
+        return _Prepared(records, outbox, {"consume": waited, **outbox.seconds})
 
     def _publish(self) -> "Future[_Prepared] | None":
         if self._prepared is None:
@@ -130,8 +129,8 @@ class Loop:
     def _publish_now(self, prepared: _Prepared, group: object) -> _Prepared:
         started = time.perf_counter()
         place = Place(prepared.records.next_offsets(), self._consumer, group)
-        self._delivery.publish(prepared.outbox, place)
-        prepared.seconds["publish"] = time.perf_counter() - started
+        commit = self._delivery.publish(prepared.outbox, place)
+        prepared.seconds.update(produce=time.perf_counter() - started - commit, commit=commit)
         return prepared
 
     def _wait_for(self, publishing: "Future[_Prepared] | None") -> int:

@@ -128,6 +128,7 @@ class WorkerMetrics:
         self.rebalances = gauge("rebalances", "Assignments and revocations since the start.")
         self.rewinds = gauge("rewinds", "Returns to the committed offsets since the start.")
         self.replacements = gauge("producer_replacements", "Producers replaced after a failure since the start.")
+        self.columnar = gauge("columnar", "1 while all schemas met are flat; 0: nested ones slow the worker down.")
         self.model = gauge("model_info", "1 for each model that serves.", "variant", "name", "version", "sha256")
         for outcome in Outcome:
             self.outcomes.labels(outcome.name.lower())

@@ -5,7 +5,6 @@ from functools import partial
 
 from consumer.settings import Format, WorkerSettings
 from schemas import decision, framing
-from schemas.columns import Columns
 from schemas.load import load, load_file
 from schemas.registry import PinnedSchemas, RegistryClient
 
@@ -13,10 +12,8 @@ TRANSACTION_SCHEMA_ID = 1
 """Confluent schema id of the shipped transaction schema where no registry gives one."""
 
 
-def transaction_reader(
-    settings: WorkerSettings, features: Sequence[str]
-) -> Callable[[Sequence[bytes | None]], Columns]:
-    """A function from payloads to the columns that the worker needs.
+def transaction_reader(settings: WorkerSettings, features: Sequence[str]) -> framing.RecordReader:
+    """A reader of payloads into the columns that the worker needs.
 
     Raises ConfigurationError if the schema lacks a role or a feature.
     """
@@ -24,14 +21,14 @@ def transaction_reader(
     fields = tuple(dict.fromkeys((*roles, *features)))
     schema = load_file(settings.input_schema) if settings.input_schema else load("transaction")
     if settings.input_format is Format.JSON:
-        return framing.json(schema, fields).read
+        return framing.json(schema, fields)
     if settings.input_format is Format.SINGLE_OBJECT:
-        return framing.single_object([schema], fields).read
+        return framing.single_object([schema], fields)
     if settings.schema_registry_url is not None:
         subjects = settings.schema_subjects or [f"{settings.input_topic}-value"]
-        return framing.confluent(_registry(settings, subjects), fields).read
+        return framing.confluent(_registry(settings, subjects), fields)
     pinned = {number: load_file(path) for number, path in settings.input_schema_ids.items()}
-    return framing.confluent(PinnedSchemas(pinned or {TRANSACTION_SCHEMA_ID: schema}), fields).read
+    return framing.confluent(PinnedSchemas(pinned or {TRANSACTION_SCHEMA_ID: schema}), fields)
 
 
 def decision_encoder(settings: WorkerSettings) -> Callable[[decision.Decisions], list[bytes]]:

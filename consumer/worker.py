@@ -129,14 +129,23 @@ class Scoring:
 
     def __call__(self, records: RecordBatch) -> Outbox:
         """Decode, decide and encode one batch."""
+        started = time.perf_counter()
         columns = self._read(records.values)
+        decoded = time.perf_counter()
         source = Source(records.topic, records.partitions, records.offsets)
         now = int(self._clock() * 1000)
         verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reason_codes, now)
+        decided = time.perf_counter()
         dead = letters(
             records, verdict.undecodable, verdict.rejected, self._dead_letters_topic, self._topics.dead_letters
         )
-        return Outbox(list(self._messages(records, verdict)), dead, partial(self._on_published, records, verdict))
+        messages = list(self._messages(records, verdict))
+        seconds = {
+            "decode": decoded - started,
+            "decide": decided - decoded,
+            "encode": time.perf_counter() - decided,
+        }
+        return Outbox(messages, dead, partial(self._on_published, records, verdict), seconds)
 
     def _messages(self, records: RecordBatch, verdict: Verdict) -> Iterator[Messages]:
         values = self._encode(verdict.decisions)
@@ -171,9 +180,10 @@ class Worker:
         for arm in rollout.arms:
             line = arm.lineage
             self.metrics.model.labels(line.variant, line.model_name, line.model_version, line.model_sha256.hex()).set(1)
+        self._reader = transaction_reader(settings, rollout.fields)
         scoring = Scoring(
             rollout,
-            transaction_reader(settings, rollout.fields),
+            self._reader.read,
             decision_encoder(settings),
             settings,
             topics,
@@ -199,6 +209,7 @@ class Worker:
         )
         self._beat = time.monotonic()
         self._stopping = False
+        self._columnar = True
 
     def run(self) -> None:
         """Score until SIGTERM or SIGINT; the batch in hand is committed or abandoned whole."""
@@ -248,6 +259,10 @@ class Worker:
         self.metrics.rebalances.set(self._loop.rebalances)
         self.metrics.rewinds.set(self._loop.rewinds)
         self.metrics.replacements.set(self._delivery.replacements)
+        if self._columnar and not self._reader.columnar:
+            self._columnar = False
+            log.warning("nested_schema", reason="nested fields are walked row by row, at the speed of Python")
+        self.metrics.columnar.set(self._columnar)
 
 
 @contextmanager

@@ -100,6 +100,7 @@ class Publisher:
         self.log.publishing = False
         if failure:
             raise PublishError(failure)
+        return 0.25
 
     def close(self):
         pass
@@ -230,6 +231,21 @@ def test_a_published_batch_reports_itself_once():
     run(log, publisher, rounds=6, process=process)
 
     assert sum(reports) == 5
+
+
+def test_the_time_of_a_batch_is_told_by_stage():
+    log, told = Log(3), []
+    publisher = Publisher(log)
+
+    def process(records):
+        return Outbox(echo(records).messages, seconds={"decode": 1.0})
+
+    run(log, publisher, rounds=3, process=process, observe=lambda seconds, records: told.append((seconds, records)))
+
+    ((seconds, records),) = told
+    assert records == 3
+    assert list(seconds) == ["consume", "decode", "produce", "commit"]
+    assert seconds["commit"] == 0.25
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ def prepare(jars: Path, home: Path, port: int, properties: Mapping[str, str]) ->
 
 def _format(java: list[str], file: Path) -> None:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(file)]
+    # One id in 64 begins with a dash: with the equals sign it is still no option.
+    tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(file)]
     result = subprocess.run([*java, *tool], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise FraudstreamError(f"Kafka could not format its data directory: {result.stderr.strip()}")

@@ -366,6 +366,30 @@ def test_the_metrics_and_probes_of_a_running_worker_tell_what_happened(stream, s
     assert worker.wait(10) == 0
 
 
+def test_a_schema_with_nested_fields_is_scored_too_and_said_once(stream, sample, tmp_path):
+    schema = load_schema("transaction")
+    tags = {"name": "tags", "type": {"type": "array", "items": "string"}, "default": []}
+    nested = fastavro.parse_schema({**schema, "fields": [tags, *schema["fields"]]})
+    (tmp_path / "nested.avsc").write_text(json.dumps({**schema, "fields": [tags, *schema["fields"]]}))
+
+    def with_tags(value):
+        out = io.BytesIO()
+        record = fastavro.schemaless_reader(io.BytesIO(value[len(PREFIX) :]), TRANSACTION, None)
+        fastavro.schemaless_writer(out, nested, record | {"tags": ["abroad", "night"]})
+        return PREFIX + out.getvalue()
+
+    stream.publish((key, with_tags(value)) for key, value in transactions(sample, 2_000))
+    worker = stream.start("--input-schema", tmp_path / "nested.avsc", "--batch-size", "500")
+    decisions = stream.read_decisions(2_000)
+
+    wait_until(lambda: any("nested_schema" in line for line in list(worker.log)))
+    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(2_000))
+    worker.terminate()
+    assert worker.wait(10) == 0
+    worker.reader.join()
+    assert sum("nested_schema" in line for line in worker.log) == 1
+
+
 @pytest.mark.parametrize("output", ["single_object", "json"])
 def test_decisions_go_out_in_the_format_that_was_asked_for(stream, sample, output):
     stream.publish(transactions(sample, 100))
