@@ -6,9 +6,10 @@ under each group, and only the fields that differ are written into its columns.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
+from math import isnan
 from struct import pack
 from typing import Any
 from uuid import UUID
@@ -33,7 +34,10 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What every decision of one variant has in common: the policy, the model and the assignment."""
+    """What every decision of one variant has in common: the policy, the model and the assignment.
+
+    With a ``fallback_reason`` another model than the one assigned had to decide: the decisions are degraded.
+    """
 
     policy_version: str
     review_at: float
@@ -47,6 +51,7 @@ class Lineage:
     variant: str
     salt_id: str
     probability: float
+    fallback_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class Decisions:
 
     ``partition`` int32, ``offset`` int64, ``event_time`` int64 (ms since 1970), ``score`` float64 in [0, 1],
     ``outcome`` uint8 (:class:`Outcome`), ``variant`` uint8 (index into ``lineages``), ``bucket`` int64.
-    ``reasons`` holds the reason codes of the flagged rows by row number. ``decided_at`` is ms since 1970.
+    ``reasons`` holds the reason codes of the flagged rows by row number. ``decided_at`` is ms since 1970. ``shadows``
+    holds the (n,) float64 scores of each shadow by name, NaN where it gave none.
     """
 
     transaction_id: BytesColumn
@@ -80,6 +86,7 @@ class Decisions:
     lineages: tuple[Lineage, ...]
     reasons: Mapping[int, Sequence[ReasonCode]]
     replay: str | None = None
+    shadows: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.score)
@@ -118,6 +125,7 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
         decisions.outcome.tolist(),
         decisions.variant.tolist(),
         decisions.bucket.tolist(),
+        _shadow_records(decisions),
         strict=True,
     )
     return [
@@ -131,9 +139,9 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
             "score": score,
             "decision": Outcome(outcome).name.lower(),
             **_lineage_record(decisions.lineages[variant], bucket),
-            "shadow": [],
-            "degraded": False,
-            "fallback_reason": None,
+            "shadow": shadow,
+            "degraded": decisions.lineages[variant].fallback_reason is not None,
+            "fallback_reason": decisions.lineages[variant].fallback_reason,
             "replay": decisions.replay,
             "reason_codes": [
                 {"feature": code.feature, "contribution": code.contribution} for code in decisions.reasons.get(row, ())
@@ -150,7 +158,16 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
             outcome,
             variant,
             bucket,
+            shadow,
         ) in enumerate(rows)
+    ]
+
+
+def _shadow_records(decisions: Decisions) -> list[list[dict[str, Any]]]:
+    columns = {name: scores.tolist() for name, scores in decisions.shadows.items()}
+    return [
+        [{"variant": name, "score": scores[row]} for name, scores in columns.items() if not isnan(scores[row])]
+        for row in range(len(decisions))
     ]
 
 
@@ -220,12 +237,14 @@ def _encode_without_reasons(decisions: Decisions, prefix: bytes) -> list[bytes]:
 
 
 def _groups_of_one_layout(decisions: Decisions, numbers: Mapping[str, NDArray[np.uint64]]) -> list[NDArray[np.int64]]:
-    """Row numbers of each group whose rows agree in variant, id lengths and the width of every varint."""
+    """Row numbers of each group whose rows agree in variant, id lengths, the width of every varint and shadows."""
     layout = decisions.variant.astype(np.int64)
     layout = layout * (1 << 20) + decisions.transaction_id.length
     layout = layout * (1 << 20) + decisions.unit.length
     for name in ("partition", "offset", "event_time", "bucket"):
         layout = layout * 11 + _width(numbers[name])
+    for scores in decisions.shadows.values():
+        layout = layout * 2 + np.isnan(scores)
     if (layout == layout[0]).all():
         return [np.arange(len(layout))]
     order = np.argsort(layout, kind="stable")
@@ -265,10 +284,27 @@ def _encode_group(
     row.constant(_string(lineage.experiment_id) + _varint(lineage.epoch) + _string(lineage.variant))
     row.column(varint("bucket"))
     row.constant(_string(lineage.salt_id) + pack("<d", lineage.probability))
-    row.constant(b"\0\0\0")  # no shadow, not degraded, no fallback reason
-    row.constant(b"\0" if decisions.replay is None else b"\x02" + _string(decisions.replay))
+    _write_shadows(row, {name: scores[rows] for name, scores in decisions.shadows.items()})
+    row.constant((b"\0" if lineage.fallback_reason is None else b"\x01") + _optional(lineage.fallback_reason))
+    row.constant(_optional(decisions.replay))
     row.constant(b"\0")  # the end of the reason codes
     return row.values()
+
+
+def _write_shadows(row: "_Row", shadows: Mapping[str, NDArray[np.float64]]) -> None:
+    """An Avro array of the shadows that scored the rows of this group, and its end."""
+    present = {name: scores for name, scores in shadows.items() if not isnan(scores[0])}
+    if present:
+        row.constant(_varint(len(present)))
+    for name, scores in present.items():
+        row.constant(_string(name))
+        row.column(scores.astype("<f8")[:, None].view(np.uint8))
+    row.constant(b"\0")
+
+
+def _optional(text: str | None) -> bytes:
+    """A string or null in the union ``["null", "string"]``."""
+    return b"\0" if text is None else b"\x02" + _string(text)
 
 
 class _Row:

@@ -119,6 +119,31 @@ def test_reason_codes_stand_on_the_rows_that_have_them():
     assert_round_trip(batch)
 
 
+def test_each_row_bears_the_shadows_that_scored_it():
+    nan = np.nan
+    shadows = {"next": np.array([0.25, nan, 0.75, nan]), "after": np.array([0.5, 0.125, nan, nan])}
+    batch = decisions([b"a", b"b", b"c", b"d"], shadows=shadows)
+
+    records = to_records(batch)
+
+    assert [[(s["variant"], s["score"]) for s in record["shadow"]] for record in records] == [
+        [("next", 0.25), ("after", 0.5)],
+        [("after", 0.125)],
+        [("next", 0.75)],
+        [],
+    ]
+    assert_round_trip(batch)
+
+
+def test_decisions_of_another_model_than_the_assigned_one_say_why():
+    stand_in = replace(CHAMPION, fallback_reason="challenger: card-fraud@2 does not load")
+    batch = decisions([b"a", b"b"], variant=np.array([0, 1], np.uint8), lineages=(CHAMPION, stand_in))
+
+    assert [record["degraded"] for record in to_records(batch)] == [False, True]
+    assert to_records(batch)[1]["fallback_reason"] == "challenger: card-fraud@2 does not load"
+    assert_round_trip(batch)
+
+
 def test_a_replay_is_named_and_has_ids_of_its_own():
     live, replayed = decisions([b"a"]), decisions([b"a"], replay="backfill-1")
 
