@@ -18,7 +18,7 @@ def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None]
         "session.timeout.ms": 10_000,
         "max.poll.interval.ms": 120_000,
         "check.crcs": True,
-        "queued.max.messages.kbytes": 65_536,
+        "queued.max.messages.kbytes": 32_768,
         "fetch.wait.max.ms": 10,
         "fetch.queue.backoff.ms": 5,
         "statistics.interval.ms": 5_000,

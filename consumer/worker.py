@@ -152,11 +152,20 @@ class Scoring:
         keys = records.keys
         if len(verdict.decided) < len(records):
             keys = [keys[row] for row in verdict.decided.tolist()]
-        messages = [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
+        if self._topics.decisions != self._topics.input:
+            yield Messages(self._decisions_topic, -1, _to_dicts(values, keys))
+            return
         # `produce_batch` takes one partition a call, so each source partition is a call of its own.
         for partition, rows in _by_partition(verdict.decisions.partition):
-            target = partition if self._topics.decisions == self._topics.input else -1
-            yield Messages(self._decisions_topic, target, messages if rows is None else [messages[i] for i in rows])
+            if rows is None:
+                yield Messages(self._decisions_topic, partition, _to_dicts(values, keys))
+            else:
+                some = _to_dicts([values[row] for row in rows], [keys[row] for row in rows])
+                yield Messages(self._decisions_topic, partition, some)
+
+
+def _to_dicts(values: Sequence[bytes], keys: Sequence[bytes | None]) -> list[dict[str, bytes | None]]:
+    return [{"value": value, "key": key} for value, key in zip(values, keys, strict=True)]
 
 
 def _by_partition(partitions: np.ndarray) -> Iterator[tuple[int, list[int] | None]]:
@@ -224,9 +233,7 @@ class Worker:
             with _stop_signals(self._stop):
                 self._loop.open()
                 log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
-                # What exists now lives as long as the process: a collection need not visit it again.
-                gc.collect()
-                gc.freeze()
+                _spare_the_collector()
                 self._run_until_stopped()
         finally:
             self._loop.close()
@@ -263,6 +270,17 @@ class Worker:
             self._columnar = False
             log.warning("nested_schema", reason="nested fields are walked row by row, at the speed of Python")
         self.metrics.columnar.set(self._columnar)
+
+
+def _spare_the_collector() -> None:
+    """Keep what exists now out of every collection, and the objects of a batch from causing one.
+
+    A batch makes two tracked objects a record and drops them all without a cycle: at the default of 700 allocations
+    the collector ran 20 times a batch of 5,000 and found nothing, for a tenth of the time of the batch.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 10, 10)
 
 
 @contextmanager
