@@ -26,7 +26,8 @@ from consumer.records import RecordBatch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.wire import decision_encoder, transaction_reader
-from models.artifact import Model, load
+from models.artifact import load
+from models.model import Model
 from models.routing import Experiment, single, two_way
 from schemas.columns import Columns
 from schemas.decision import Decisions, Lineage
