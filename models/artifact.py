@@ -100,8 +100,8 @@ def read_directory(path: Path) -> dict[str, bytes]:
     if (path / SIGNATURE_FILE).exists():
         files[SIGNATURE_FILE] = _read(path / SIGNATURE_FILE, signature.SIGNATURE_BYTES)
     left = MAX_BYTES - sum(map(len, files.values()))
-    for name in described.files:
-        files[name] = _read(path / name, left)
+    for name, file in described.files.items():
+        files[name] = _read(path / name, min(left, file.size))
         left -= len(files[name])
     return files
 
@@ -111,14 +111,15 @@ def _read(path: Path, limit: int, *, cut: bool = False) -> bytes:
     try:
         # Without O_NONBLOCK a pipe in the place of a file would be waited for until somebody writes to it.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 - of a descriptor
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
                 raise BadModelError(f"{path} is not a file")
-            found = file.read(limit if cut else limit + 1)
+            data = b"" if found.st_size > limit and not cut else file.read(limit if cut else limit + 1)
     except OSError as error:
         raise BadModelError(f"{path} cannot be read: {error.strerror}") from error
-    if len(found) > limit:
+    if max(found.st_size, len(data)) > limit and not cut:
         raise BadModelError(f"{path} is larger than it may be: more than {limit:,} bytes")
-    return found
+    return data
 
 
 def save(path: Path, described: Manifest, files: Mapping[str, bytes]) -> Manifest:
