@@ -33,6 +33,7 @@ class _TreeParam:
 class _Tree:
     """One tree: an array each of what its nodes have. Leaves keep their value in ``split_conditions``."""
 
+    id: _Whole
     left_children: _Integers
     right_children: _Integers
     parents: _Integers
@@ -164,6 +165,9 @@ def _counting_problem(forest: _Forest) -> str | None:
 def _shape_problem(trees: tuple[_Tree, ...], features: int) -> str | None:
     for number, tree in enumerate(trees):
         nodes = tree.tree_param.num_nodes
+        # XGBoost writes each tree to the place that its id says.
+        if tree.id != number:
+            return f"tree {number} goes by the id {tree.id}"
         if tree.tree_param.num_feature != features:
             return f"tree {number} is made for {tree.tree_param.num_feature} features"
         if nodes < 1 or any(len(array) != nodes or array.dtype.kind not in kinds for array, kinds in tree.arrays()):

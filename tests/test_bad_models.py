@@ -188,6 +188,8 @@ FORGERIES = {
     "negative nodes": (lambda d: forest(d)["trees"][0]["tree_param"].update(num_nodes="-1"), "num_nodes"),
     "vector leaves": (lambda d: forest(d)["trees"][0]["tree_param"].update(size_leaf_vector="3"), "size_leaf_vector"),
     "tree of other features": (lambda d: forest(d)["trees"][0]["tree_param"].update(num_feature="3"), "3 features"),
+    "tree far outside": (lambda d: forest(d)["trees"][0].update(id=2**30), "tree 0 goes by the id 1073741824"),
+    "two trees in one place": (lambda d: forest(d)["trees"][1].update(id=0), "tree 1 goes by the id 0"),
     "too few trees": (lambda d: forest(d)["trees"].pop(), "it counts 20 trees and has 19"),
     "no trees": (lambda d: forest(d).update(trees=[], tree_info=[], iteration_indptr=[0]), "it counts 20 trees"),
     "trees of a second class": (lambda d: forest(d)["tree_info"].__setitem__(0, 1), "more than one class"),
