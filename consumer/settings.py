@@ -107,6 +107,10 @@ class WorkerSettings(BaseModel):
     )
 
     model: Path | None = Field(None, description="Directory of the model (model.ubj and manifest.json).")
+    model_public_keys: list[Path] = Field(
+        default_factory=list,
+        description="Ed25519 public keys (PEM); if any is given, a model must be signed by one of them.",
+    )
     challenger: Path | None = Field(None, description="Directory of a second model, tried on a share of the cards.")
     challenger_share: float = Field(0.0, ge=0, le=1, description="Share of the cards that the challenger scores.")
     experiment: str = Field("default", description="Id of the experiment that splits the cards.")

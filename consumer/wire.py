@@ -31,6 +31,16 @@ def transaction_reader(settings: WorkerSettings, features: Sequence[str]) -> fra
     return framing.confluent(PinnedSchemas(pinned or {TRANSACTION_SCHEMA_ID: schema}), fields)
 
 
+def input_fields(settings: WorkerSettings) -> frozenset[str] | None:
+    """Names of the fields that every record will have; None where a registry gives the schemas, as records come."""
+    if settings.input_format is Format.CONFLUENT and settings.schema_registry_url is not None:
+        return None
+    schemas = [load_file(settings.input_schema) if settings.input_schema else load("transaction")]
+    if settings.input_format is Format.CONFLUENT and settings.input_schema_ids:
+        schemas = [load_file(path) for path in settings.input_schema_ids.values()]
+    return frozenset.intersection(*(frozenset(field["name"] for field in schema["fields"]) for schema in schemas))
+
+
 def decision_encoder(settings: WorkerSettings) -> Callable[[decision.Decisions], list[bytes]]:
     """A function from decisions to the bytes of each. Registers the schema where there is a registry."""
     schema = load("decision")

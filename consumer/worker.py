@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import numpy as np
@@ -25,9 +26,12 @@ from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
-from consumer.wire import decision_encoder, transaction_reader
-from models.artifact import Model, load
+from consumer.wire import decision_encoder, input_fields, transaction_reader
+from models.artifact import check_features, load
+from models.model import Model
 from models.routing import Experiment, single, two_way
+from models.sandbox import Sandbox
+from models.signature import public_keys
 from schemas.columns import Columns
 from schemas.decision import Decisions, Lineage
 from schemas.errors import ConfigurationError
@@ -43,14 +47,25 @@ def load_rollout(settings: WorkerSettings) -> Rollout:
     """The models of the settings, each behind its variant. Raises ConfigurationError if one cannot be loaded."""
     if settings.model is None:
         raise ConfigurationError("model is not set: give the directory of a model, such as `fraudstream train` writes")
-    models = [load(settings.model)]
-    variants = single("champion")
+    paths, variants = [settings.model], single("champion")
     if settings.challenger is not None:
-        models.append(load(settings.challenger))
+        paths.append(settings.challenger)
         variants = two_way("champion", "challenger", settings.challenger_share)
+    models = _load_models(paths, settings)
     experiment = Experiment(settings.experiment, 1, settings.salt_id, tuple(variants))
     arms = [_arm(model, experiment, index) for index, model in enumerate(models)]
     return Rollout(experiment, tuple(arms))
+
+
+def _load_models(paths: Sequence[Path], settings: WorkerSettings) -> list[Model]:
+    """The models in the directories, each tried first in a process of its own and matched with the input."""
+    with Sandbox() as sandbox:
+        keys, fields = public_keys(settings.model_public_keys), input_fields(settings)
+        models = [load(path, keys=keys, sandbox=sandbox) for path in paths]
+    for path, model in zip(paths, models, strict=True):
+        if fields is not None:
+            check_features(model.manifest, fields, str(path))
+    return models
 
 
 def _arm(model: Model, experiment: Experiment, index: int) -> Arm:

@@ -1,98 +1,128 @@
-"""Decide whether a directory holds the model it claims to hold, and score with it."""
+"""Decide whether the files of a model are the model they claim to be, and only then load it."""
 
-import hashlib
 import os
+import stat
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import xgboost as xgb
-from numpy.typing import NDArray
-from scipy.special import expit
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from models.manifest import File, GoldenRow, Manifest, Policy, from_json, to_json
-from schemas.errors import ConfigurationError
+from models import content, manifest, signature
+from models.manifest import MANIFEST_FILE, SIGNATURE_FILE, File, Manifest, from_json, to_json
+from models.model import Model, open_model
+from models.sandbox import Sandbox
+from models.structure import check_structure
+from schemas.errors import BadModelError, ConfigurationError
 
-MODEL_FILE = "model.ubj"
-MANIFEST_FILE = "manifest.json"
-REPORT_FILE = "report.html"
-GOLDEN_TOLERANCE = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model in this process. ``sha256`` is the digest of its file."""
-
-    manifest: Manifest
-    sha256: bytes
-    booster: xgb.Booster
-    features: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """What the model is called."""
-        return self.manifest.name
-
-    @property
-    def version(self) -> str:
-        """Which of the models of this name it is."""
-        return self.manifest.version
-
-    @property
-    def policy(self) -> Policy:
-        """The thresholds chosen when it was trained."""
-        return self.manifest.policy
-
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(n, k) float32 features in the order of ``features``, NaN where missing, to (n,) probabilities of fraud."""
-        margin = self.booster.inplace_predict(features, predict_type="margin", validate_features=False)
-        return probability(margin, self.manifest.prior_shift)
-
-    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, k) float32 features to (n, k + 1) shares of the log-odds by TreeSHAP (Lundberg 2020), the bias last.
-
-        The bias includes the prior shift, so that each row sums to the log-odds of its score.
-        """
-        names = list(self.features)
-        shares: NDArray[np.float32] = self.booster.predict(
-            xgb.DMatrix(features, feature_names=names, nthread=1), pred_contribs=True
-        )
-        shares[:, -1] += self.manifest.prior_shift
-        return shares
+MAX_BYTES = 256 * 2**20
+"""All files of a model together. The default model has 200 kB, 1,000 trees of depth 10 have 50 MB."""
 
 
-def probability(margin: NDArray[np.float32], prior_shift: float) -> NDArray[np.float64]:
-    """(n,) log-odds of the trees to (n,) probabilities at the real share of frauds."""
-    shifted = np.add(margin, prior_shift, dtype=np.float64)
-    return np.asarray(expit(shifted, out=shifted))
+def load(path: Path, threads: int = 1, keys: Sequence[Ed25519PublicKey] = (), sandbox: Sandbox | None = None) -> Model:
+    """The model in the directory ``path``, as ``from_files`` gives it. Raises BadModelError for the same reasons."""
+    return from_files(read_directory(path), str(path), threads, keys, sandbox)
 
 
-def load(path: Path, threads: int = 1) -> Model:
-    """The model in the directory ``path``, scoring on ``threads`` threads.
+def from_files(
+    files: Mapping[str, bytes],
+    source: str,
+    threads: int = 1,
+    keys: Sequence[Ed25519PublicKey] = (),
+    sandbox: Sandbox | None = None,
+) -> Model:
+    """The model that ``files`` (by name) hold, scoring on ``threads`` threads; ``source`` names it in errors.
 
-    Digest first, then the trees, then the golden rows: a damaged model file can crash the interpreter or score
-    silently wrong, so nothing reads it before it is known to be the file that was written.
+    Sizes, then digests, then the signature by one of ``keys`` (if there are any), then the trees read by our own
+    parser, then a trial in ``sandbox`` (one of its own if None) with the golden rows. A damaged model file can crash
+    the interpreter or score silently wrong, so XGBoost sees it in this process last.
 
-    Raises ConfigurationError where a file is missing, altered or of another kind, where the features of the trees are
-    not those of the manifest, or where a golden row scores differently.
+    Raises BadModelError, with the reason, where any of it fails.
     """
-    manifest = from_json(_read(path / MANIFEST_FILE), str(path / MANIFEST_FILE))
-    if MODEL_FILE not in manifest.files:
-        raise ConfigurationError(f"{path / MANIFEST_FILE} names no {MODEL_FILE}")
-    data = {name: _verified(path / name, file) for name, file in manifest.files.items()}[MODEL_FILE]
-    features = tuple(feature.name for feature in manifest.features)
-    booster = _booster(data, str(path / MODEL_FILE))
-    if booster.feature_names != list(features):
-        raise ConfigurationError(f"the features of {path / MODEL_FILE} are not those of its manifest")
-    booster.set_param({"nthread": threads})
-    model = Model(manifest, hashlib.sha256(data).digest(), booster, features)
-    _check_golden_rows(model, path)
-    return model
+    described = check_files(files, source, keys)
+    tried = {name: files[name] for name in (MANIFEST_FILE, *(member.file for member in described.members))}
+    if sandbox is not None:
+        sandbox.check(tried, source)
+    else:
+        with Sandbox() as own:
+            own.check(tried, source)
+    return open_model(described, files, threads)
 
 
-def save(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+def check_files(files: Mapping[str, bytes], source: str, keys: Sequence[Ed25519PublicKey] = ()) -> Manifest:
+    """The manifest of ``files``, all that can be checked without XGBoost being checked: some 20 ms.
+
+    Raises BadModelError as ``from_files`` does.
+    """
+    total = sum(map(len, files.values()))
+    if total > MAX_BYTES:
+        raise BadModelError(f"{source} is larger than a model may be: {total:,} of {MAX_BYTES:,} bytes")
+    if MANIFEST_FILE not in files:
+        raise BadModelError(f"{source} has no {MANIFEST_FILE}")
+    described = from_json(files[MANIFEST_FILE], f"{source}/{MANIFEST_FILE}")
+    for name, file in described.files.items():
+        if name not in files:
+            raise BadModelError(f"{source} has no {name}, which its manifest names")
+        if File.of(files[name]) != file:
+            raise BadModelError(
+                f"{source}/{name} is not the file its manifest describes: it was altered or half copied"
+            )
+    if keys:
+        signature.verify(files[MANIFEST_FILE], files.get(SIGNATURE_FILE), keys, f"{source}/{MANIFEST_FILE}")
+    features = tuple(feature.name for feature in described.features)
+    for member in described.members:
+        what = content.refusal(files[member.file][:512])
+        if what:
+            raise BadModelError(f"{source}/{member.file} is not an XGBoost model in UBJ: it is {what}")
+        check_structure(files[member.file], features, f"{source}/{member.file}")
+    return described
+
+
+def check_features(described: Manifest, columns: Collection[str], source: str) -> None:
+    """Raise BadModelError, naming ``source``, unless each feature of the model is among ``columns``."""
+    missing = [feature.name for feature in described.features if feature.name not in columns]
+    if missing:
+        named = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        raise BadModelError(f"{source} needs features that the input does not have: {named}")
+
+
+def read_directory(path: Path) -> dict[str, bytes]:
+    """The manifest in the directory ``path``, its signature if there is one, and the files that it names.
+
+    Raises BadModelError where one is missing, is no file, or is larger than the manifest says or a model may be.
+    """
+    if path.is_file():
+        what = content.refusal(_read(path, 512, cut=True)) or "a file"
+        raise BadModelError(f"{path} is {what}; give the directory of a model, such as `fraudstream train` writes")
+    files = {MANIFEST_FILE: _read(path / MANIFEST_FILE, manifest.MAX_BYTES)}
+    described = from_json(files[MANIFEST_FILE], str(path / MANIFEST_FILE))
+    if (path / SIGNATURE_FILE).exists():
+        files[SIGNATURE_FILE] = _read(path / SIGNATURE_FILE, signature.SIGNATURE_BYTES)
+    left = MAX_BYTES - sum(map(len, files.values()))
+    for name, file in described.files.items():
+        files[name] = _read(path / name, min(left, file.size))
+        left -= len(files[name])
+    return files
+
+
+def _read(path: Path, limit: int, *, cut: bool = False) -> bytes:
+    """At most ``limit`` bytes of a file; a larger one is refused, or cut."""
+    try:
+        # Without O_NONBLOCK a pipe in the place of a file would be waited for until somebody writes to it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 - of a descriptor
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BadModelError(f"{path} is not a file")
+            data = b"" if found.st_size > limit and not cut else file.read(limit if cut else limit + 1)
+    except OSError as error:
+        raise BadModelError(f"{path} cannot be read: {error.strerror}") from error
+    if max(found.st_size, len(data)) > limit and not cut:
+        raise BadModelError(f"{path} is larger than it may be: more than {limit:,} bytes")
+    return data
+
+
+def save(path: Path, described: Manifest, files: Mapping[str, bytes]) -> Manifest:
     """Write an artifact to the directory ``path``: all of it or nothing. An artifact that is there is replaced.
 
     Returns the manifest that was written, which describes ``files``.
@@ -101,7 +131,7 @@ def save(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest
     """
     if path.exists() and not (path.is_dir() and (_is_artifact(path) or not any(path.iterdir()))):
         raise ConfigurationError(f"{path} exists and is not a model: give another directory")
-    described = replace(manifest, files={name: _described(content) for name, content in files.items()})
+    described = replace(described, files={name: File.of(data) for name, data in files.items()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
@@ -114,66 +144,15 @@ def save(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest
 def _write(scratch: Path, path: Path, files: Mapping[str, bytes]) -> None:
     new, old = scratch / "new", scratch / "old"
     new.mkdir()
-    for name, content in files.items():
+    for name, data in files.items():
         with (new / name).open("wb") as file:
-            file.write(content)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
     if path.exists():
         # A directory cannot be renamed onto another one that has files in it: the old one steps aside first.
         path.rename(old)
     new.rename(path)
-
-
-def _described(content: bytes) -> File:
-    """What the manifest says of a file with this content."""
-    return File(hashlib.sha256(content).hexdigest(), len(content))
-
-
-def golden_rows(features: NDArray[np.float32], scores: NDArray[np.float64]) -> tuple[GoldenRow, ...]:
-    """(n, k) features, NaN where missing, and their (n,) probabilities, as the manifest keeps them."""
-    return tuple(
-        GoldenRow(tuple(None if np.isnan(value) else float(value) for value in row), float(score))
-        for row, score in zip(features, scores, strict=True)
-    )
-
-
-def _verified(path: Path, expected: File) -> bytes:
-    content = _read(path)
-    if _described(content) != expected:
-        raise ConfigurationError(f"{path} is not the file its manifest describes: it was altered or half copied")
-    return content
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _booster(data: bytes, source: str) -> xgb.Booster:
-    # Both of XGBoost's formats are one object, {…}. A pickle never starts so, and nothing here would run one.
-    if not data.startswith(b"{"):
-        raise ConfigurationError(f"{source} is not an XGBoost model in UBJ or JSON; other formats can carry code")
-    booster = xgb.Booster()
-    try:
-        booster.load_model(bytearray(data))
-    except xgb.core.XGBoostError as error:
-        raise ConfigurationError(f"{source} is not a model that this XGBoost can read") from error
-    return booster
-
-
-def _check_golden_rows(model: Model, path: Path) -> None:
-    rows = model.manifest.golden_rows
-    if not rows or any(len(row.features) != len(model.features) for row in rows):
-        raise ConfigurationError(f"{path / MANIFEST_FILE} has no golden rows with a value for each feature")
-    # None becomes NaN on the way to float.
-    expected = np.array([row.score for row in rows])
-    scores = model.score(np.array([row.features for row in rows], np.float32))
-    if not np.allclose(scores, expected, rtol=0, atol=GOLDEN_TOLERANCE):
-        worst = float(np.abs(scores - expected).max())
-        raise ConfigurationError(f"{path} scores its golden rows otherwise than in training: off by {worst:.2g}")
 
 
 def _is_artifact(path: Path) -> bool:

@@ -9,14 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xgboost as xgb
 from numpy.typing import NDArray
 
 from models import baseline, thresholds
-from models.artifact import MODEL_FILE, REPORT_FILE, golden_rows, probability, save
+from models.artifact import save
+from models.boosting import xgboost as xgb
 from models.evaluate import Scored, evaluate
-from models.manifest import FORMAT, Feature, Manifest, TrainingData
+from models.manifest import (
+    FORMAT,
+    MAX_MEMBERS,
+    MODEL_FILE,
+    REPORT_FILE,
+    Combine,
+    Feature,
+    File,
+    Manifest,
+    Member,
+    TrainingData,
+    digest,
+)
 from models.metrics import Metrics
+from models.model import Ensemble, golden_rows, probability
 from models.report import page
 from models.split import by_time
 from schemas.dataset import Dataset
@@ -45,13 +58,16 @@ PATIENCE = 20
 class TrainingSettings:
     """What a user chooses. Shares are of the traffic, ``review_cost`` is in currency units.
 
-    Without a ``version`` it is the beginning of the digest of the model file: the same model, the same version.
+    Without a ``version`` it is the beginning of the digest of the model: the same model, the same version. An
+    ``ensemble`` is so many boosters on different samples of rows and columns, averaged as ``combine`` says.
     """
 
     name: str = "card-fraud"
     version: str | None = None
     seed: int = 7
     rounds: int = 100
+    ensemble: int = 1
+    combine: Combine = "log_odds"
     train_share: float = 0.6
     validation_share: float = 0.2
     review_rate: float = 0.002
@@ -64,16 +80,18 @@ class TrainingSettings:
                 raise ConfigurationError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
         if self.train_share + self.validation_share >= 1:
             raise ConfigurationError("train_share and validation_share leave nothing to test on")
+        if not 1 <= self.ensemble <= MAX_MEMBERS:
+            raise ConfigurationError(f"ensemble must be 1 to {MAX_MEMBERS} boosters, not {self.ensemble}")
         if self.review_cost < 0:
             raise ConfigurationError(f"review_cost must not be negative, as {self.review_cost} is")
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model file with its manifest, and the held-out test part as the model and the baseline score it."""
+    """A manifest with its boosters by file name, and the test part as the model and the baseline score it."""
 
     manifest: Manifest
-    model: bytes
+    boosters: dict[str, bytes]
     test: Scored
     baseline_test: Scored
 
@@ -87,8 +105,8 @@ class _Part:
     amounts: NDArray[np.float64]
     weights: NDArray[np.float64]
 
-    def scored(self, log_odds: NDArray[np.floating], prior_shift: float) -> Scored:
-        return Scored(probability(log_odds, prior_shift), self.is_fraud, self.amounts, self.weights)
+    def scored(self, scores: NDArray[np.float64]) -> Scored:
+        return Scored(scores, self.is_fraud, self.amounts, self.weights)
 
 
 def train_to(
@@ -100,7 +118,7 @@ def train_to(
     """
     trained = train(dataset, settings, on_round)
     report = page(trained.manifest, trained.test, trained.baseline_test)
-    manifest = save(path, trained.manifest, {MODEL_FILE: trained.model, REPORT_FILE: report.encode()})
+    manifest = save(path, trained.manifest, {**trained.boosters, REPORT_FILE: report.encode()})
     return replace(trained, manifest=manifest)
 
 
@@ -115,13 +133,13 @@ def train(dataset: Dataset, settings: TrainingSettings, on_round: Callable[[], N
     Raises ConfigurationError where a part holds no fraud, or nothing but frauds.
     """
     learn, validate, test = _parts(dataset, settings)
-    booster = _boost(learn, validate, dataset.features, settings, on_round)
     prior_shift = float(np.log(dataset.legitimate_kept))
-    model = bytes(booster.save_raw("ubj"))
-    validated, tested = (part.scored(_margin(booster, part.features), prior_shift) for part in (validate, test))
+    ensemble = _ensemble(learn, validate, dataset.features, settings, prior_shift, on_round)
+    boosters = {_file(settings, i): bytes(booster.save_raw("ubj")) for i, booster in enumerate(ensemble.boosters)}
+    validated, tested = (part.scored(ensemble.score(part.features)) for part in (validate, test))
     policy = thresholds.choose(validated, settings.decline_precision, settings.review_rate)
     base_validated, base_tested = (
-        part.scored(log_odds, prior_shift)
+        part.scored(probability(log_odds, prior_shift))
         for part, log_odds in zip(
             (validate, test),
             baseline.log_odds(learn.features, learn.is_fraud, validate.features, test.features),
@@ -133,9 +151,11 @@ def train(dataset: Dataset, settings: TrainingSettings, on_round: Callable[[], N
     manifest = Manifest(
         format=FORMAT,
         name=settings.name,
-        version=settings.version or hashlib.sha256(model).hexdigest()[:12],
+        version=settings.version or "",
         features=_described(learn.features, dataset.features),
-        files={},
+        files={file: File.of(content) for file, content in boosters.items()},
+        members=tuple(Member(file, weight) for file, weight in zip(boosters, ensemble.weights, strict=True)),
+        combine=settings.combine,
         prior_shift=prior_shift,
         policy=policy,
         metrics=Metrics(
@@ -143,11 +163,12 @@ def train(dataset: Dataset, settings: TrainingSettings, on_round: Callable[[], N
             baseline=evaluate(base_tested, base_policy.review_at, base_policy.decline_at, settings.review_cost),
         ),
         training_data=_fingerprint(dataset),
-        golden_rows=golden_rows(rows, probability(_margin(booster, rows), prior_shift)),
-        settings=_used(settings, booster),
+        golden_rows=golden_rows(rows, ensemble.score(rows)),
+        settings=_used(settings, ensemble),
         libraries=_libraries(),
     )
-    return Trained(manifest, model, tested, base_tested)
+    named = replace(manifest, version=manifest.version or digest(manifest).hex()[:12])
+    return Trained(named, boosters, tested, base_tested)
 
 
 def _parts(dataset: Dataset, settings: TrainingSettings) -> list[_Part]:
@@ -175,6 +196,24 @@ class _Progress(xgb.callback.TrainingCallback):
         return False
 
 
+def _ensemble(
+    learn: _Part,
+    validate: _Part,
+    names: tuple[str, ...],
+    settings: TrainingSettings,
+    prior_shift: float,
+    on_round: Callable[[], None],
+) -> Ensemble:
+    """Boosters that differ by their seed: each sees other samples of the rows and columns. All have the same say."""
+    seeds = range(settings.seed, settings.seed + settings.ensemble)
+    boosters = tuple(_boost(learn, validate, names, replace(settings, seed=seed), on_round) for seed in seeds)
+    return Ensemble(boosters, (1 / len(boosters),) * len(boosters), settings.combine, prior_shift)
+
+
+def _file(settings: TrainingSettings, number: int) -> str:
+    return MODEL_FILE if settings.ensemble == 1 else f"model-{number + 1}.ubj"
+
+
 def _boost(
     learn: _Part,
     validate: _Part,
@@ -198,11 +237,6 @@ def _boost(
     best = booster[: booster.best_iteration + 1]
     best.feature_names = list(names)
     return best
-
-
-def _margin(booster: xgb.Booster, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    margin: NDArray[np.float32] = booster.inplace_predict(features, predict_type="margin", validate_features=False)
-    return margin
 
 
 def _described(learn: NDArray[np.float32], names: tuple[str, ...]) -> tuple[Feature, ...]:
@@ -259,9 +293,9 @@ def _fingerprint(dataset: Dataset) -> TrainingData:
     )
 
 
-def _used(settings: TrainingSettings, booster: xgb.Booster) -> dict[str, int | float | str]:
+def _used(settings: TrainingSettings, ensemble: Ensemble) -> dict[str, int | float | str]:
     chosen = {name: value for name, value in asdict(settings).items() if name not in ("name", "version")}
-    return {**chosen, "trees": booster.num_boosted_rounds(), **TREES}
+    return {**chosen, "trees": sum(booster.num_boosted_rounds() for booster in ensemble.boosters), **TREES}
 
 
 def _libraries() -> dict[str, str]:

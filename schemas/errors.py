@@ -2,6 +2,7 @@
 
 FraudstreamError          one sentence on standard error, exit code 1
 ├── ConfigurationError    a setting, topic, schema or model is missing or wrong: exit code 78
+│   └── BadModelError     a model is not what it claims to be: the one in use goes on scoring
 ├── NotPermittedError     the broker, registry or store refuses us: exit code 77
 └── InvalidRecordError    one record cannot be used: it goes to the dead letters and the stream goes on
 """
@@ -17,6 +18,10 @@ class ConfigurationError(FraudstreamError):
     """Catch this when a different setting would help. Exit code 78 (``EX_CONFIG`` of sysexits.h)."""
 
     exit_code = 78
+
+
+class BadModelError(ConfigurationError):
+    """Catch this around a model that is tried: it was refused, and nothing of it was kept."""
 
 
 class NotPermittedError(FraudstreamError):

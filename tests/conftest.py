@@ -1,6 +1,7 @@
 """The real servers that tests share: each started once, when the first test asks for it."""
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from hypothesis import HealthCheck, settings
 from deploy.jvm import free_ports, wait_until
 from deploy.kafka.broker import answers, running_broker, server_properties
 from deploy.registry.server import running_registry
+from models import artifact
+from models.sandbox import Sandbox
 from schemas.errors import ConfigurationError
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
@@ -45,6 +48,19 @@ def kafka(request):
         if address is None:
             address = enter_or_skip(stack, running_broker()).bootstrap_servers
         yield Kafka(address, AdminClient({"bootstrap.servers": address, "log_level": 0}))
+
+
+@pytest.fixture(scope="session")
+def sandbox():
+    """The process in which models are tried, shared: its start takes a second or two."""
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def load(sandbox):
+    """``artifact.load`` with the shared sandbox."""
+    return functools.partial(artifact.load, sandbox=sandbox)
 
 
 @pytest.fixture(scope="session")

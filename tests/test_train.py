@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from fraudstream.commands.train import train as train_command
 from models import baseline
-from models.artifact import load, probability
 from models.evaluate import at_threshold, calibration, calibration_error
+from models.model import probability
 from models.split import by_time
 from models.train import TrainingSettings, train, train_to
 from producer import sample_path
@@ -98,7 +98,7 @@ def test_the_trees_and_the_thresholds_never_see_the_test_part():
 
     other = train(replace(dataset, frame=changed), TrainingSettings())
 
-    assert other.model == base.model
+    assert other.boosters == base.boosters
     assert other.manifest.policy == base.manifest.policy
     assert other.manifest.metrics != base.manifest.metrics
 
@@ -114,7 +114,7 @@ def test_the_trees_never_learn_from_the_validation_part():
 
     other = train(replace(dataset, frame=nudged), settings)
 
-    assert other.model == base.model
+    assert other.boosters == base.boosters
 
 
 def test_probabilities_learnt_from_thinned_data_are_those_of_the_whole_traffic():
@@ -144,7 +144,7 @@ def test_precision_on_thinned_data_is_the_precision_a_user_sees():
     model = train(synthetic(np.random.default_rng(4), 60_000, kept=0.1), TrainingSettings())
     whole = synthetic(np.random.default_rng(4), 60_000)
     booster = xgb.Booster()
-    booster.load_model(bytearray(model.model))
+    booster.load_model(bytearray(model.boosters["model.ubj"]))
     later = whole.frame[whole.frame["time"] >= 48_000]
     margins = booster.inplace_predict(later[list(whole.features)].to_numpy(np.float32), predict_type="margin")
     scores = expit(margins.astype(np.float64) + model.manifest.prior_shift)
@@ -183,7 +183,7 @@ def test_no_more_trees_are_kept_than_the_validation_part_wants():
     trained = train(noise, TrainingSettings())
 
     booster = xgb.Booster()
-    booster.load_model(bytearray(trained.model))
+    booster.load_model(bytearray(trained.boosters["model.ubj"]))
     assert booster.num_boosted_rounds() == trained.manifest.settings["trees"] < 100
 
 
@@ -234,7 +234,7 @@ def run():
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_the_command_writes_a_model_and_prints_its_figures(run, tmp_path):
+def test_the_command_writes_a_model_and_prints_its_figures(run, tmp_path, load):
     done = run("--out", tmp_path / "model", "--json", "--name", "cards", "--version", "3")
 
     summary = json.loads(done.stdout)
@@ -255,7 +255,7 @@ def test_the_command_shows_the_baseline_beside_the_model(run, tmp_path):
     assert "report.html" in done.stdout
 
 
-def test_the_command_takes_columns_by_other_names(run, tmp_path):
+def test_the_command_takes_columns_by_other_names(run, tmp_path, load):
     dataset = synthetic(np.random.default_rng(7), 5000)
     dataset.frame.rename(columns={"is_fraud": "bad", "time": "when", "amount": "eur"}).to_csv(
         tmp_path / "own.csv", index=False

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from models.manifest import Manifest
+from models.manifest import Combine, Manifest
 from producer import sample_path
 from schemas.dataset import read_dataset
 
@@ -24,6 +24,8 @@ def train(
         str | None, typer.Option(help="Which model of this name. Default: the beginning of its digest.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Same data, same seed, same bytes.")] = 7,
+    ensemble: Annotated[int, typer.Option(help="Boosters to average, each on other samples of the data.")] = 1,
+    combine: Annotated[Combine, typer.Option(help="What to average of an ensemble.")] = "log_odds",
     review_rate: Annotated[float, typer.Option(help="Share of the traffic that people can review.")] = 0.002,
     decline_precision: Annotated[float, typer.Option(help="Share of the declined that must be fraud.")] = 0.9,
     review_cost: Annotated[float, typer.Option(help="What a review costs, in currency units.")] = 5.0,
@@ -41,8 +43,8 @@ def train(
 ) -> None:
     """Train a model and judge it on transactions that are later than all it has seen.
 
-    Writes model.ubj, manifest.json and report.html. The data is split in time: 60 % to learn from, 20 % to stop the
-    training and choose the thresholds, 20 % to test.
+    Writes model.ubj (model-1.ubj and so on for an ensemble), manifest.json and report.html. The data is split in time:
+    60 % to learn from, 20 % to stop the training and choose the thresholds, 20 % to test.
 
     fraudstream train --out model
     """
@@ -54,6 +56,8 @@ def train(
         name=name,
         version=version,
         seed=seed,
+        ensemble=ensemble,
+        combine=combine,
         review_rate=review_rate,
         decline_precision=decline_precision,
         review_cost=review_cost,
@@ -67,9 +71,9 @@ def train(
         legitimate_kept=legitimate_kept,
     )
     with _progress() as progress:
-        task = progress.add_task("boosting", total=settings.rounds)
+        task = progress.add_task("boosting", total=settings.rounds * settings.ensemble)
         trained = train_to(out, dataset, settings, lambda: progress.advance(task))
-        progress.update(task, completed=settings.rounds)
+        progress.update(task, completed=settings.rounds * settings.ensemble)
     if json:
         sys.stdout.buffer.write(msgspec.json.encode(_summary(out, trained.manifest)) + b"\n")
         return
