@@ -539,10 +539,11 @@ def test_a_model_that_takes_too_much_memory_is_refused_on_trial(good):
         sandbox.check(forged(good, lambda document: document.update(x="y" * 10**7)), "cards/7")
 
 
-def test_a_trial_has_none_of_the_secrets_of_this_process(monkeypatch):
+def test_a_trial_has_none_of_the_secrets_of_this_process(good, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
 
     with Sandbox() as sandbox:
+        sandbox.check(good, "cards/7")  # it has begun: its environment is its own
         environment = Path(f"/proc/{sandbox._process.pid}/environ")
 
         assert b"OMP_NUM_THREADS" in environment.read_bytes()
