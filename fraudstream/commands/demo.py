@@ -6,9 +6,8 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,11 +16,9 @@ from rich.console import Console
 
 from fraudstream.commands.connection import Properties, pairs
 from fraudstream.demo.cluster import Cluster, embedded_cluster, real_cluster
-from fraudstream.demo.serve import last_words, worker
-from fraudstream.demo.tally import Summary, Tally, summarise
-from fraudstream.demo.view import print_summary, step, watching
-from producer import sample_path
-from schemas.errors import ConfigurationError, FraudstreamError
+from fraudstream.demo.tally import Summary
+from fraudstream.demo.view import print_summary, step
+from schemas.errors import ConfigurationError
 
 
 def demo(
@@ -42,7 +39,9 @@ def demo(
     fraudstream demo --bootstrap-servers 127.0.0.1:9092
     """
     if kafka and bootstrap_servers is None:
-        raise ConfigurationError("--kafka: the broker inside this process takes no properties; give --bootstrap-servers")
+        raise ConfigurationError(
+            "--kafka: the broker inside this process takes no properties; give --bootstrap-servers"
+        )
     console = Console(quiet=as_json)
     with _interruptible(), ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fraudstream-demo-")))
@@ -61,33 +60,9 @@ def demo(
 def _run(console: Console, cluster: Cluster, rate: float, scratch: Path) -> Summary:
     # pandas and XGBoost take seconds to load; `fraudstream --help` should not wait for them.
     with step(console, "Loading the libraries"):
-        from fraudstream.demo.stream import Reader, held_out, sending, watch  # noqa: PLC0415
-        from models.train import TrainingSettings, train_to  # noqa: PLC0415
-        from producer.publish import Pace  # noqa: PLC0415
-        from schemas.dataset import read_dataset  # noqa: PLC0415
-    dataset, settings, model = read_dataset(sample_path()), TrainingSettings(), scratch / "model"
-    rows = held_out(dataset, settings.shares)
-    with step(console, f"Training on the first {rows.first:,} of {len(dataset.frame):,} real card transactions"):
-        train_to(model, dataset, settings)
-    with closing(Reader(cluster)) as reader:
-        reader.get_ready()
-        with ExitStack() as stack:
-            with step(console, f"Starting a worker that delivers {cluster.delivery.value.replace('_', ' ')}"):
-                server = stack.enter_context(worker(cluster, model, scratch))
-            console.print(f"Sending the {rows.count:,} that came later, which the model has never seen", highlight=False)
-            pace = Pace(time.time(), rate)
-            tally = Tally(rows.truth(pace))
-            with watching(console, tally) as show, sending(cluster, rows, pace) as check_sender:
+        from fraudstream.demo.run import run  # noqa: PLC0415
 
-                def check() -> None:
-                    check_sender()
-                    if not server.running:
-                        raise FraudstreamError(f"the worker ended: {last_words(server)}")
-
-                watch(reader, tally, rows.count / rate, show, check)
-        # Only now, with the worker gone, can nothing come that would be doubled.
-        reader.read_to_end(tally)
-    return summarise(tally, cluster.delivery.value)
+    return run(console, cluster, rate, scratch)
 
 
 @contextmanager

@@ -72,7 +72,9 @@ def produce(
     label_delay: Annotated[
         float, typer.Option(min=0, help="Mean seconds of event time from a transaction to its label.")
     ] = 3600,
-    create_topics: Annotated[bool, typer.Option("--create-topics", help="Create the topics that do not exist.")] = False,
+    create_topics: Annotated[
+        bool, typer.Option("--create-topics", help="Create the topics that do not exist.")
+    ] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of a topic created here.")] = 6,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
 ) -> None:

@@ -1,1 +1,1 @@
-"""Everything on one machine: a broker, a worker, transactions that the model has never seen, and a reader who counts."""
+"""Everything on one machine: a broker, a worker, transactions new to the model, and a reader who counts."""

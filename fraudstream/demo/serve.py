@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -20,10 +20,10 @@ START_SECONDS = 60.0
 
 
 @contextmanager
-def worker(cluster: Cluster, model: Path, scratch: Path) -> Iterator[Server]:
+def worker(cluster: Cluster, model: Path, scratch: Path, starting: AbstractContextManager[None]) -> Iterator[Server]:
     """A worker that serves; ``scratch`` takes its settings and its log. Raises FraudstreamError if it does not start.
 
-    It is stopped at the end, and Linux kills it when this process is killed.
+    ``starting`` lasts until it is ready. It is stopped at the end, and Linux kills it when this process is killed.
     """
     (port,) = free_ports(1)
     settings = scratch / "fraudstream.toml"
@@ -32,7 +32,8 @@ def worker(cluster: Cluster, model: Path, scratch: Path) -> Iterator[Server]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     server = Server(command, scratch / "worker.log", environment)
     try:
-        _wait_until_ready(server, f"http://127.0.0.1:{port}/readyz")
+        with starting:
+            _wait_until_ready(server, f"http://127.0.0.1:{port}/readyz")
         yield server
     finally:
         server.stop()

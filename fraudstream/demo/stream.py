@@ -61,13 +61,13 @@ class Reader:
     def __init__(self, cluster: Cluster) -> None:
         self._dead_letters = cluster.topics.dead_letters
         self._consumer = Consumer(
-            cluster.connection.properties
+            {"fetch.wait.max.ms": 10}
+            | cluster.connection.properties
             | {
                 "group.id": f"{cluster.topics.transactions}.reader",  # asked for; nothing is committed to it
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 10,
             }
         )
         topics = (cluster.topics.decisions, cluster.topics.dead_letters)
@@ -97,9 +97,7 @@ class Reader:
         for each in self._partitions:
             # Up to the last stable offset, as the isolation level says.
             ends[each.topic, each.partition] = self._consumer.get_watermark_offsets(each, ANSWER_SECONDS)[1]
-        self._until(
-            lambda: all(self._ends[place] >= end for place, end in ends.items()), lambda: self.read(tally, 0.1)
-        )
+        self._until(lambda: all(self._ends[place] >= end for place, end in ends.items()), lambda: self.read(tally, 0.1))
 
     def close(self) -> None:
         """Leave the broker."""
@@ -130,9 +128,7 @@ class Reader:
         tally.note(decision, now)
 
 
-def watch(
-    reader: Reader, tally: Tally, seconds: float, show: Callable[[], None], check: Callable[[], None]
-) -> None:
+def watch(reader: Reader, tally: Tally, seconds: float, show: Callable[[], None], check: Callable[[], None]) -> None:
     """Read until every transaction has an outcome, or for half a minute more than sending takes.
 
     ``show`` and ``check`` are called all the time; what ``check`` raises ends it.
@@ -145,12 +141,11 @@ def watch(
 
 
 @contextmanager
-def sending(cluster: Cluster, rows: HeldOut, pace: Pace) -> Iterator[Callable[[], None]]:
+def sending(publisher: Publisher, rows: HeldOut, pace: Pace) -> Iterator[Callable[[], None]]:
     """Send the transactions on a thread of its own: an open loop that waits for no reader.
 
     What is yielded raises what sending has raised. At the end it stops, and waits for what was sent.
     """
-    publisher = Publisher(cluster.connection.properties, cluster.topics.transactions)
     stop = Event()
 
     def send(first: int, due: NDArray[np.float64]) -> None:

@@ -72,7 +72,7 @@ class Tally:
         return self.fraud_outcomes["decline"] + self.fraud_outcomes["review"]
 
     def note(self, decision: dict[str, Any], now: float) -> None:
-        """Take one decision, read at ``now`` (s since 1970). Only the first for a transaction counts for its latency."""
+        """Take one decision, read at ``now`` (s since 1970). The first for a transaction counts for its latency."""
         identity, outcome = decision["transaction_id"], decision["decision"]
         row = self.truth.row[identity]
         self.seen[identity] += 1

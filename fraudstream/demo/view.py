@@ -17,8 +17,8 @@ FRAME_SECONDS = 0.125
 LINE_SECONDS = 2.0
 
 _DELIVERY = {
-    "exactly_once": "exactly once: decisions and offsets in one Kafka transaction",
-    "at_least_once": "at least once: the broker in this process knows no transactions",
+    "exactly_once": "exactly once: decisions and offsets in one transaction",
+    "at_least_once": "at least once, for the broker in this process knows no more",
 }
 
 
@@ -122,22 +122,23 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
     )
     yield "", f"{summary.approved:,} approved, {summary.reviewed:,} for review, {summary.declined:,} declined"
     yield "delivery", _DELIVERY[summary.delivery]
-    yield "throughput", f"{summary.throughput:,.0f} a second (--rate asks for more)"
-    yield "latency", f"p50 {summary.p50_ms:.0f} ms, p99 {summary.p99_ms:.0f} ms, from when a transaction was due to reading"
+    yield "throughput", f"{summary.throughput:,.0f} a second, as --rate asks"
+    yield "latency", f"p50 {summary.p50_ms:.0f} ms, p99 {summary.p99_ms:.0f} ms, from due to be sent until read"
     caught = summary.frauds_declined + summary.frauds_reviewed
     how = f"{summary.frauds_declined} declined, {summary.frauds_reviewed} for review"
     yield "recall", f"{summary.recall:.1%}: {caught} of {summary.frauds} frauds caught ({how})"
     if summary.precision is None or summary.precision_at_real_prior is None:
         yield "precision", "nothing was flagged"
         return
-    yield "precision", f"{summary.precision:.1%} of what was flagged here is fraud"
-    yield "", f"{summary.precision_at_real_prior:.1%} in real traffic, where frauds are 14 times as rare as in this sample"
+    yield "precision", f"{summary.precision:.1%} of what was flagged in this sample is fraud"
+    yield "", f"{summary.precision_at_real_prior:.1%} where honest transactions are as many as in reality"
 
 
 def _next(summary: Summary, program: str) -> Iterator[tuple[str, str]]:
     if summary.delivery == "at_least_once":
-        yield f"{program} demo --bootstrap-servers 127.0.0.1:9092", (
-            "the same on a real Kafka, exactly once (`make kafka` starts one)"
+        yield (
+            f"{program} demo --bootstrap-servers 127.0.0.1:9092",
+            ("the same on a real Kafka, exactly once (`make kafka` starts one)"),
         )
     yield f"{program} train --out model", "keep a model, with a report to read: model/report.html"
     yield f"{program} score --help", "point a worker at a topic of your own"
