@@ -18,7 +18,7 @@ LINE_SECONDS = 2.0
 
 _DELIVERY = {
     "exactly_once": "exactly once: decisions and offsets in one transaction",
-    "at_least_once": "at least once, for the broker in this process knows no more",
+    "at_least_once": "at least once: the built-in broker knows no transactions",
 }
 
 
