@@ -83,4 +83,6 @@ def _interruptible() -> Iterator[None]:
 
 def _program() -> str:
     """How this program can be called again from here."""
-    return "fraudstream" if shutil.which("fraudstream") else os.path.relpath(Path(sys.executable).with_name("fraudstream"))
+    return (
+        "fraudstream" if shutil.which("fraudstream") else os.path.relpath(Path(sys.executable).with_name("fraudstream"))
+    )

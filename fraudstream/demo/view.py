@@ -44,12 +44,9 @@ def watching(console: Console, tally: Tally) -> Iterator[Callable[[], None]]:
 
 def print_summary(console: Console, summary: Summary, program: str) -> None:
     """The numbers, and what to try next with ``program``, which is how this one is called."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="cyan", no_wrap=True)
-    for name, text in _facts(summary):
-        table.add_row(name, text)
     console.print()
-    console.print(table, highlight=False)
+    for name, text in _facts(summary):
+        console.print(f"[cyan]{name:<15}[/]  {text}", highlight=False, soft_wrap=True)
     console.print("\nNext:", highlight=False)
     for command, text in _next(summary, program):
         console.print(f"  [bold]{command}[/]\n      {text}", highlight=False, soft_wrap=True)
