@@ -29,12 +29,13 @@ def demo(
     rate: Annotated[float, typer.Option(min=1, max=20_000, help="Transactions a second.")] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="Only the summary, as one JSON object.")] = False,
 ) -> None:
-    """Train on real card transactions, start a worker, send it those that came later, and count what comes out.
+    """Watch real card transactions being scored, on this machine alone.
 
-    Nothing has to be installed or running: the broker is librdkafka's mock cluster, inside this process. It knows no
+    Trains on the earlier ones, starts a worker, sends it those that came later, and counts what comes out. Nothing
+    has to be installed or running: the broker is librdkafka's mock cluster, inside this process. It knows no
     transactions, so the worker delivers at least once there; with --bootstrap-servers it delivers exactly once, in
-    topics of its own which are deleted at the end. Exits 1 if a decision is missing or, where it was promised exactly
-    once, doubled.
+    topics of its own which are deleted at the end. Exits 1 if a decision is missing or, where it was promised
+    exactly once, doubled.
 
     fraudstream demo --bootstrap-servers 127.0.0.1:9092
     """

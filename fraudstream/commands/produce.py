@@ -78,7 +78,7 @@ def produce(
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of a topic created here.")] = 6,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
 ) -> None:
-    """Send a data set of card transactions to a topic, at a rate or as fast as possible.
+    """Send a data set of card transactions to a topic.
 
     The public card data names neither cards nor transactions: both ids are derived from the number of the row, and
     are the same in every run. Ctrl-C stops after what was sent has been delivered.

@@ -25,12 +25,12 @@ def score(
         ),
     ] = False,
 ) -> None:
-    """Score a topic of card transactions: one decision for each, exactly once.
+    """Decide each card transaction of a topic, exactly once.
 
-    Reads INPUT_TOPIC, writes DECISIONS_TOPIC and DEAD_LETTERS_TOPIC; all three must exist. Runs until SIGTERM or
-    Ctrl-C; then the batch in hand is committed and the process ends.
+    Reads INPUT_TOPIC, writes DECISIONS_TOPIC and DEAD_LETTERS_TOPIC; all three must exist, unless --create-topics
+    makes the outputs. Runs until SIGTERM or Ctrl-C; then the batch in hand is committed and the process ends.
 
-    fraudstream score --model model --bootstrap-servers broker:9092 --input-topic transactions
+    fraudstream score --model model --create-topics
     """
     if create_topics:
         connection = connect(settings)
