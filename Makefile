@@ -41,6 +41,6 @@ $(VENV)/uv:
 
 $(VENV)/ready: requirements.lock pyproject.toml | $(VENV)/uv
 	@echo "Installing into $(VENV) ..." >&2
-	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --editable .
 	@touch $@

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from schemas.errors import ConfigurationError, FraudstreamError
@@ -84,11 +84,12 @@ def _run_maven(pom: Path, goal: str, into: Path) -> None:
 class Server:
     """A server in a process group of its own, with its output in a file. Kill it or stop it; atexit kills it too."""
 
-    def __init__(self, command: Sequence[str], log_path: Path) -> None:
+    def __init__(self, command: Sequence[str], log_path: Path, environment: Mapping[str, str] | None = None) -> None:
+        """``environment`` is ours unless given."""
         self.log_path = log_path
         tie = [sys.executable, "-S", "-E", "-c", _TIED_TO_PARENT, str(os.getpid())]
         # A group of its own: Ctrl-C reaches only the test run, which then stops its servers in order.
-        self._process = start(tie + list(command), log_path)
+        self._process = start(tie + list(command), log_path, environment)
         atexit.register(self.kill)
 
     @property
@@ -120,10 +121,14 @@ class Server:
         wait_until(ready, lambda: self.running, self.log_path)
 
 
-def start(command: Sequence[str], log_path: Path) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str], log_path: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start a command as the leader of a new process group, its output appended to a file."""
     with log_path.open("ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
 
 
 def wait_until(ready: Callable[[], bool], alive: Callable[[], bool], log_path: Path) -> None:

@@ -27,6 +27,7 @@ class Connection:
     def __init__(self, bootstrap_servers: str, properties: Mapping[str, str]) -> None:
         """Raises ConfigurationError for a property that librdkafka does not know."""
         self.bootstrap_servers = bootstrap_servers
+        self.given = dict(properties)
         self._complaints: list[KafkaError] = []
         # log_level 0: what librdkafka would log comes back as an error, and that becomes the one sentence.
         self.properties: dict[str, Any] = {"log_level": 0} | dict(properties)
@@ -60,6 +61,13 @@ class Connection:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise sentence(error.args[0], f"topic {topic}") from None
         self._wait_until_known(topic)
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete the topic and all that is in it. Raises as ``partitions``."""
+        try:
+            self._admin.delete_topics([topic])[topic].result(ANSWER_SECONDS)
+        except KafkaException as error:
+            raise sentence(error.args[0], f"topic {topic}") from None
 
     def _wait_until_known(self, topic: str) -> None:
         """A broker may deny for a moment that a new topic exists."""

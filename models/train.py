@@ -31,7 +31,7 @@ from models.manifest import (
 from models.metrics import Metrics
 from models.model import Ensemble, golden_rows, probability
 from models.report import page
-from models.split import by_time
+from models.split import parts, weights
 from schemas.dataset import Dataset
 from schemas.errors import ConfigurationError
 
@@ -84,6 +84,11 @@ class TrainingSettings:
             raise ConfigurationError(f"ensemble must be 1 to {MAX_MEMBERS} boosters, not {self.ensemble}")
         if self.review_cost < 0:
             raise ConfigurationError(f"review_cost must not be negative, as {self.review_cost} is")
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Of the traffic, those of the training and of the validation part; the test part is the rest."""
+        return self.train_share, self.validation_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +180,12 @@ def _parts(dataset: Dataset, settings: TrainingSettings) -> list[_Part]:
     frame = dataset.frame
     features = frame[list(dataset.features)].to_numpy(np.float32)
     is_fraud, amounts = frame["is_fraud"].to_numpy(np.bool_), frame["amount"].to_numpy(np.float64)
-    weights = np.where(is_fraud, 1.0, 1 / dataset.legitimate_kept)
-    cuts = by_time(frame["time"].to_numpy(), weights, (settings.train_share, settings.validation_share))
-    parts = [_Part(features[cut], is_fraud[cut], amounts[cut], weights[cut]) for cut in cuts]
-    for name, part in zip(("training", "validation", "test"), parts, strict=True):
+    traffic, cuts = weights(dataset), parts(dataset, settings.shares)
+    found = [_Part(features[cut], is_fraud[cut], amounts[cut], traffic[cut]) for cut in cuts]
+    for name, part in zip(("training", "validation", "test"), found, strict=True):
         if part.is_fraud.all() or not part.is_fraud.any():
             raise ConfigurationError(f"the {name} part needs both frauds and others: give more data or other shares")
-    return parts
+    return found
 
 
 class _Progress(xgb.callback.TrainingCallback):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
@@ -42,6 +42,16 @@ class Publisher:
     def delivered(self) -> int:
         """Records that the brokers have acknowledged."""
         return self.sent - len(self._producer) - len(self._failures)
+
+    def get_ready(self, seconds: float) -> None:
+        """Know the topic's partitions before the first record, which would wait up to a second for them.
+
+        Raises as :meth:`send` does, also if no broker has answered within so many ``seconds``.
+        """
+        try:
+            self._producer.list_topics(self.topic, seconds)
+        except KafkaException as error:
+            raise self._error(error.args[0]) from None
 
     def send(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Hand over records, at most :data:`BURST`, waiting for room in the producer's queue.

@@ -14,10 +14,10 @@ def config(
     settings: WorkerSettings,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Print the settings in force, from flags, environment and file, with secrets masked.
+    """Print the settings in force, with secrets masked.
 
-    The same flags as `fraudstream score`. Each setting may stand in fraudstream.toml under its name, or in the
-    environment as FRAUDSTREAM_NAME (tables as JSON).
+    They come from flags, the environment and the file. The same flags as `fraudstream score`. Each setting may
+    stand in fraudstream.toml under its name, or in the environment as FRAUDSTREAM_NAME (tables as JSON).
     """
     values = settings.masked()
     if as_json:

@@ -30,7 +30,7 @@ def settings_of(
     """
     flags = {
         "bootstrap_servers": bootstrap_servers,
-        "kafka": dict(_pair("--kafka", word) for word in kafka or ()),
+        "kafka": pairs("--kafka", kafka),
         "schema_registry_url": schema_registry_url,
     }
     return read_settings(config, flags)
@@ -39,6 +39,11 @@ def settings_of(
 def connect(settings: WorkerSettings) -> Connection:
     """The cluster of the settings. Raises ConfigurationError for a property that librdkafka does not know."""
     return Connection(settings.bootstrap_servers, settings.kafka)
+
+
+def pairs(option: str, words: list[str] | None) -> dict[str, str]:
+    """``key=value`` words as a mapping. Raises ConfigurationError for any other word, naming the option."""
+    return dict(_pair(option, word) for word in words or ())
 
 
 def _pair(option: str, word: str) -> tuple[str, str]:

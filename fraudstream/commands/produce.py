@@ -72,16 +72,18 @@ def produce(
     label_delay: Annotated[
         float, typer.Option(min=0, help="Mean seconds of event time from a transaction to its label.")
     ] = 3600,
-    create_topic: Annotated[bool, typer.Option("--create-topic", help="Create the topics that do not exist.")] = False,
+    create_topics: Annotated[
+        bool, typer.Option("--create-topics", help="Create the topics that do not exist.")
+    ] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of a topic created here.")] = 6,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
 ) -> None:
-    """Send a data set of card transactions to a topic, at a rate or as fast as possible.
+    """Send a data set of card transactions to a topic.
 
     The public card data names neither cards nor transactions: both ids are derived from the number of the row, and
     are the same in every run. Ctrl-C stops after what was sent has been delivered.
 
-    fraudstream produce --rate 5000 --topic transactions --create-topic
+    fraudstream produce --rate 5000 --topic transactions --create-topics
     """
     pace_rate = _rate(rate)
     settings = settings_of(config, bootstrap_servers, kafka, schema_registry_url)
@@ -89,7 +91,7 @@ def produce(
     connection = connect(settings)
     topics = [topic or settings.input_topic, *([labels_topic] if labels else [])]
     for name in topics:
-        if create_topic:
+        if create_topics:
             connection.create_topic(name, partitions)
         connection.partitions(name)
     wire = _Wire(settings, format_, schema_id)

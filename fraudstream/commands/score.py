@@ -2,29 +2,49 @@
 
 import os
 import sys
+from typing import Annotated
 
 import structlog
+import typer
 
 from consumer.settings import WorkerSettings
 from consumer.supervisor import Supervisor
-from consumer.worker import Worker
 from fraudstream import logs
+from fraudstream.commands.connection import connect
 from schemas.errors import FraudstreamError
 
 
-def score(settings: WorkerSettings) -> None:
-    """Score a topic of card transactions: one decision for each, exactly once.
+def score(
+    settings: WorkerSettings,
+    create_topics: Annotated[
+        bool,
+        typer.Option(
+            "--create-topics",
+            help="Create the topics for decisions and dead letters that do not exist, "
+            "with as many partitions as the input has.",
+        ),
+    ] = False,
+) -> None:
+    """Decide each card transaction of a topic, exactly once.
 
-    Reads INPUT_TOPIC, writes DECISIONS_TOPIC and DEAD_LETTERS_TOPIC. All three must exist. Runs until SIGTERM or
-    Ctrl-C; then the batch in hand is committed and the process ends.
+    Reads INPUT_TOPIC, writes DECISIONS_TOPIC and DEAD_LETTERS_TOPIC; all three must exist, unless --create-topics
+    makes the outputs. Runs until SIGTERM or Ctrl-C; then the batch in hand is committed and the process ends.
 
-    fraudstream score --model model --bootstrap-servers broker:9092 --input-topic transactions
+    fraudstream score --model model --create-topics
     """
+    if create_topics:
+        connection = connect(settings)
+        partitions = len(connection.partitions(settings.input_topic))
+        for topic in (settings.decisions_topic, settings.dead_letters_topic):
+            connection.create_topic(topic, partitions)
     sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_worker).run())
 
 
 def run_worker(settings: WorkerSettings) -> int:
     """One worker in this process; its exit code."""
+    # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
+    from consumer.worker import Worker  # noqa: PLC0415
+
     # One batch is scored at a time: threads inside the libraries would only fight for the cores of the workers.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)

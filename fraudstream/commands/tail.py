@@ -59,9 +59,9 @@ def tail(
         bool, typer.Option("--json", help="One JSON object a line, as where output is no terminal.")
     ] = False,
 ) -> None:
-    """Show the records of a topic as they come: decisions, transactions, labels, dead letters and the rest.
+    """Show the records of a topic, decoded, as they come.
 
-    Only what is committed is shown. Ctrl-C ends it.
+    Decisions, transactions, labels, dead letters and the rest. Only what is committed is shown. Ctrl-C ends it.
 
     fraudstream tail fraud.decisions --from beginning --where decision=decline
     """

@@ -41,7 +41,7 @@ def train(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
-    """Train a model and judge it on transactions that are later than all it has seen.
+    """Train a model, and judge it on later transactions.
 
     Writes model.ubj (model-1.ubj and so on for an ensemble), manifest.json and report.html. The data is split in time:
     60 % to learn from, 20 % to stop the training and choose the thresholds, 20 % to test.
