@@ -101,6 +101,7 @@ class S3Store:
                         Key=self.prefix + check_key(key),
                         Body=_Watched(content, progress),
                         ContentLength=len(content),
+                        ChecksumAlgorithm="SHA256",
                         ChecksumSHA256=base64.b64encode(hashlib.sha256(content).digest()).decode(),
                         Metadata={_WRITE_ID: write_id},
                         **condition,  # type: ignore[arg-type]
