@@ -12,11 +12,19 @@ import xgboost as xgb
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from models.manifest import File, GoldenRow, Manifest, Policy, from_json, to_json
+from models.manifest import (
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    File,
+    GoldenRow,
+    Manifest,
+    Policy,
+    from_json,
+    to_json,
+)
 from schemas.errors import ConfigurationError
 
 MODEL_FILE = "model.ubj"
-MANIFEST_FILE = "manifest.json"
 REPORT_FILE = "report.html"
 GOLDEN_TOLERANCE = 1e-6
 
@@ -70,7 +78,12 @@ def probability(margin: NDArray[np.float32], prior_shift: float) -> NDArray[np.f
 
 
 def load(path: Path, threads: int = 1) -> Model:
-    """The model in the directory ``path``, scoring on ``threads`` threads.
+    """The model in the directory ``path``, as ``from_files`` gives it. Raises ConfigurationError as that does."""
+    return from_files(read_directory(path), str(path), threads)
+
+
+def from_files(files: Mapping[str, bytes], source: str, threads: int = 1) -> Model:
+    """The model that ``files`` (by name) hold, scoring on ``threads`` threads; ``source`` names it in errors.
 
     Digest first, then the trees, then the golden rows: a damaged model file can crash the interpreter or score
     silently wrong, so nothing reads it before it is known to be the file that was written.
@@ -78,18 +91,32 @@ def load(path: Path, threads: int = 1) -> Model:
     Raises ConfigurationError where a file is missing, altered or of another kind, where the features of the trees are
     not those of the manifest, or where a golden row scores differently.
     """
-    manifest = from_json(_read(path / MANIFEST_FILE), str(path / MANIFEST_FILE))
+    manifest = from_json(files[MANIFEST_FILE], f"{source}/{MANIFEST_FILE}")
     if MODEL_FILE not in manifest.files:
-        raise ConfigurationError(f"{path / MANIFEST_FILE} names no {MODEL_FILE}")
-    data = {name: _verified(path / name, file) for name, file in manifest.files.items()}[MODEL_FILE]
+        raise ConfigurationError(f"{source}/{MANIFEST_FILE} names no {MODEL_FILE}")
+    for name, file in manifest.files.items():
+        if _described(files[name]) != file:
+            raise ConfigurationError(
+                f"{source}/{name} is not the file its manifest describes: it was altered or half copied"
+            )
+    data = files[MODEL_FILE]
     features = tuple(feature.name for feature in manifest.features)
-    booster = _booster(data, str(path / MODEL_FILE))
+    booster = _booster(data, f"{source}/{MODEL_FILE}")
     if booster.feature_names != list(features):
-        raise ConfigurationError(f"the features of {path / MODEL_FILE} are not those of its manifest")
+        raise ConfigurationError(f"the features of {source}/{MODEL_FILE} are not those of its manifest")
     booster.set_param({"nthread": threads})
     model = Model(manifest, hashlib.sha256(data).digest(), booster, features)
-    _check_golden_rows(model, path)
+    _check_golden_rows(model, source)
     return model
+
+
+def read_directory(path: Path) -> dict[str, bytes]:
+    """The manifest in the directory ``path``, its signature if there is one, and the files that it names."""
+    files = {MANIFEST_FILE: _read(path / MANIFEST_FILE)}
+    if (path / SIGNATURE_FILE).exists():
+        files[SIGNATURE_FILE] = _read(path / SIGNATURE_FILE)
+    described = from_json(files[MANIFEST_FILE], str(path / MANIFEST_FILE))
+    return files | {name: _read(path / name) for name in described.files}
 
 
 def save(path: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
@@ -138,13 +165,6 @@ def golden_rows(features: NDArray[np.float32], scores: NDArray[np.float64]) -> t
     )
 
 
-def _verified(path: Path, expected: File) -> bytes:
-    content = _read(path)
-    if _described(content) != expected:
-        raise ConfigurationError(f"{path} is not the file its manifest describes: it was altered or half copied")
-    return content
-
-
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -164,16 +184,16 @@ def _booster(data: bytes, source: str) -> xgb.Booster:
     return booster
 
 
-def _check_golden_rows(model: Model, path: Path) -> None:
+def _check_golden_rows(model: Model, source: str) -> None:
     rows = model.manifest.golden_rows
     if not rows or any(len(row.features) != len(model.features) for row in rows):
-        raise ConfigurationError(f"{path / MANIFEST_FILE} has no golden rows with a value for each feature")
+        raise ConfigurationError(f"{source}/{MANIFEST_FILE} has no golden rows with a value for each feature")
     # None becomes NaN on the way to float.
     expected = np.array([row.score for row in rows])
     scores = model.score(np.array([row.features for row in rows], np.float32))
     if not np.allclose(scores, expected, rtol=0, atol=GOLDEN_TOLERANCE):
         worst = float(np.abs(scores - expected).max())
-        raise ConfigurationError(f"{path} scores its golden rows otherwise than in training: off by {worst:.2g}")
+        raise ConfigurationError(f"{source} scores its golden rows otherwise than in training: off by {worst:.2g}")
 
 
 def _is_artifact(path: Path) -> bool:

@@ -12,6 +12,9 @@ from schemas.errors import ConfigurationError
 FORMAT = 1
 """A reader refuses a manifest of another format: it would not know what it is missing."""
 
+MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "manifest.sig"
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
