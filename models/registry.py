@@ -9,11 +9,11 @@ from functools import partial
 from typing import Self
 
 from models.manifest import MANIFEST_FILE, SIGNATURE_FILE, File, Manifest, from_json
-from models.store import MOST_BYTES, ConflictError, NotStoredError, ObjectStore
+from models.store import MOST_BYTES, ConflictError, NotStoredError, ObjectStore, Progress
 from schemas.errors import ConfigurationError
 
-Watch = Callable[[str, int], None]
-"""Told the name of a file, and how many of its bytes have moved so far."""
+Watch = Callable[[str, int, int], None]
+"""Told the name of a file, how many of its bytes have moved so far, and how many it has."""
 
 _FOLDER = "models/"
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
@@ -47,7 +47,7 @@ class Version:
         return f"{_FOLDER}{self.name}/{self.version}/{file}"
 
 
-def unwatched(_: str, __: int) -> None:
+def unwatched(_: str, __: int, ___: int) -> None:
     """Nobody watches the files."""
 
 
@@ -104,7 +104,8 @@ class Registry:
         files = {MANIFEST_FILE: content}
         for name, file in described.files.items():
             key = version.key(name)
-            files[name] = self.store.get(key, min(file.size, MOST_BYTES), partial(watch, name)).content
+            most = min(file.size, MOST_BYTES)
+            files[name] = self.store.get(key, most, _of(file.size, partial(watch, name))).content
             _check(files[name], file, f"{key} in {self.store.url}")
         signature = self._present(version.key(SIGNATURE_FILE))
         return files if signature is None else files | {SIGNATURE_FILE: signature}
@@ -131,12 +132,16 @@ class Registry:
         """Write a file of a version, or find that it is there: of somebody who publishes the same, or once began to."""
         key = version.key(name)
         try:
-            self.store.create(key, content, partial(watch, name))
+            self.store.create(key, content, _of(len(content), partial(watch, name)))
         except ConflictError as error:
             if self._present(key) != content:
                 raise _differs(version, name) from error
             return False
         return True
+
+
+def _of(size: int, watch: Callable[[int, int], None]) -> Progress:
+    return lambda done: watch(done, size)
 
 
 def _check(content: bytes, file: File, source: str) -> None:

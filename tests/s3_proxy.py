@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self, lambda: self.proxy.ask(self.command, self.path, dict(self.headers), body)
             )
 
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _any
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _any  # noqa: N815 - http.server names them
 
     def begin(self, answer, length):
         self.send_response_only(answer.status)

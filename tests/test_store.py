@@ -133,7 +133,7 @@ def test_keys_are_listed_by_prefix_in_order(store):
 def test_an_object_that_is_too_large_is_refused(store):
     store.create("large", bytes(1001))
 
-    with pytest.raises(ConfigurationError, match="large in .* has more than 1,000 bytes"):
+    with pytest.raises(ConfigurationError, match=r"large in .* has more than 1,000 bytes"):
         store.get("large", most=1000)
     assert len(store.get("large", most=1001).content) == 1001
 
@@ -217,7 +217,7 @@ def test_a_folder_that_cannot_be_written_is_not_permitted(tmp_path, monkeypatch)
         raise PermissionError(13, "Permission denied", "the file")
 
     monkeypatch.setattr("os.link", refuse)
-    with pytest.raises(NotPermittedError, match="the file in the store .*: permission denied"):
+    with pytest.raises(NotPermittedError, match=r"the file in the store .*: permission denied"):
         store.create("another", b"")
 
 

@@ -284,7 +284,9 @@ def _requests_without_rights(s3, count):
 def test_a_missing_right_is_named_with_what_it_was_needed_for(s3, reader):
     assert reader.get("rollout").content == b"first"
 
-    with pytest.raises(NotPermittedError, match=rf"s3:PutObject on s3://{s3.bucket}/rollout is not permitted") as refusal:
+    with pytest.raises(
+        NotPermittedError, match=rf"s3:PutObject on s3://{s3.bucket}/rollout is not permitted"
+    ) as refusal:
         reader.create("rollout", b"second")
     assert refusal.value.exit_code == 77
     with pytest.raises(NotPermittedError, match="s3:ListBucket on"):
