@@ -134,7 +134,7 @@ def agreement(pair: Pair, first: Policy, second: Policy) -> Agreement:
         mean_difference=float(np.average(differences, weights=pair.weights)),
         largest_difference=float(differences.max()),
         decisions=tuple(tuple(row) for row in counts.tolist()),
-        changed=1 - float(counts.trace()) / total,
+        changed=float(counts[~np.eye(3, dtype=bool)].sum()) / total,
     )
 
 

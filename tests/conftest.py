@@ -15,6 +15,7 @@ from s3_proxy import Proxy
 
 from deploy.jvm import Server, free_ports, is_listening, wait_until
 from deploy.kafka.broker import answers, running_broker, server_properties
+from deploy.mlflow.server import running_mlflow
 from deploy.registry.server import running_registry
 from schemas.errors import ConfigurationError
 
@@ -60,6 +61,13 @@ class S3:
     direct: str
     proxy: Proxy
     bucket: str
+
+
+@pytest.fixture(scope="session")
+def mlflow_server():
+    """The URL of a real MLflow server with SQLite."""
+    with contextlib.ExitStack() as stack:
+        yield enter_or_skip(stack, running_mlflow())
 
 
 @pytest.fixture(scope="session")

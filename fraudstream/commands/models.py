@@ -30,7 +30,15 @@ models = typer.Typer(help="Publish, list, compare and verify models.", no_args_i
 
 @models.command()
 def publish(
-    directory: Annotated[Path, typer.Argument(help="What `fraudstream train` wrote.")],
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="What `fraudstream train` wrote.", show_default=False)
+    ] = None,
+    from_mlflow: Annotated[
+        str | None, typer.Option(metavar="models:/NAME@ALIAS", help="Take the model from MLflow, not from DIR.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="Address of MLflow.", show_default=False)
+    ] = None,
     config: Config = None,
     store: Store = None,
     store_endpoint: Endpoint = None,
@@ -42,11 +50,11 @@ def publish(
 
     fraudstream models publish model --store s3://bucket/fraud
     """
-    from models.artifact import from_files, read_directory
+    from models.artifact import from_files
 
     registry = open_registry(config, store, store_endpoint)
-    files = read_directory(directory)
-    model = from_files(files, str(directory))
+    files = _to_publish(directory, from_mlflow, mlflow)
+    model = from_files(files, from_mlflow or str(directory))
     with moving() as watch:
         is_new = registry.publish(files, watch)
     version = Version(model.name, model.version)
@@ -157,6 +165,19 @@ def verify(
             table.add_row(name, reason or "sound")
         Console().print(table if verdicts else "nothing is published")
     raise typer.Exit(int(any(verdicts.values())))
+
+
+def _to_publish(directory: Path | None, from_mlflow: str | None, mlflow: str | None) -> dict[str, bytes]:
+    from models.artifact import read_directory
+    from models.tracking import Tracking
+
+    if directory and not from_mlflow:
+        return read_directory(directory)
+    if directory or not from_mlflow:
+        raise ConfigurationError("say what to publish: a directory, or --from-mlflow models:/NAME@ALIAS")
+    if not mlflow:
+        raise ConfigurationError("mlflow: say where MLflow is, with --mlflow or MLFLOW_TRACKING_URI")
+    return Tracking(mlflow).fetch(from_mlflow)
 
 
 def _loader(
