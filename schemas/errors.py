@@ -4,6 +4,8 @@ FraudstreamError          one sentence on standard error, exit code 1
 ├── ConfigurationError    a setting, topic, schema or model is missing or wrong: exit code 78
 ├── NotPermittedError     the broker, registry or store refuses us: exit code 77
 └── InvalidRecordError    one record cannot be used: it goes to the dead letters and the stream goes on
+
+Those of the store of models stand in models/store.py.
 """
 
 
