@@ -3,12 +3,13 @@
 import json
 import multiprocessing
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
 from models.artifact import read_directory
 from models.folder import FolderStore
-from models.manifest import from_json, to_json
+from models.manifest import File, from_json, to_json
 from models.registry import Registry, Version
 from models.store import ConflictError, NotStoredError, StoreUnavailableError, open_store
 from models.train import TrainingSettings, train_to
@@ -78,11 +79,14 @@ def test_the_same_bytes_again_are_nothing_new(registry, files):
 
 def test_other_bytes_under_the_same_version_are_refused_and_change_nothing(registry, files):
     registry.publish(files)
-    other = renamed(files, settings={"seed": 8})
+    described = {"model.ubj": File(sha256(files["model.ubj"]).hexdigest(), len(files["model.ubj"]))}
+    extra = {"names.json": File(sha256(b"{}").hexdigest(), 2)}
+    other = renamed({**files, "names.json": b"{}"}, files=described | extra)
 
     with pytest.raises(ConflictError, match=r"m@1 is published, .* with another manifest\.json, .* never changes"):
         registry.publish(other)
     assert registry.fetch(Version("m", "1")) == files
+    assert len(registry.store.keys("")) == len(files)
 
 
 def test_versions_are_listed_by_name(registry, files):

@@ -1,7 +1,9 @@
 """What a store promises, the same in a folder and in S3."""
 
+import fcntl
 import multiprocessing
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -201,9 +203,31 @@ def _count_in_folder(path, times):
     return count_up(FolderStore(path), times)
 
 
+def test_a_replacement_waits_for_another_process_and_then_sees_what_that_did(tmp_path):
+    store = FolderStore(tmp_path)
+    etag = store.create("rollout", b"start")
+    with ThreadPoolExecutor(1) as pool:
+        with (tmp_path / ".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            replacing = pool.submit(store.replace, "rollout", b"late", etag)
+            wait_until(lambda: replacing.done() or list((tmp_path / ".scratch").iterdir()))
+            (tmp_path / "rollout").write_bytes(b"early")
+
+        with pytest.raises(ConflictError):
+            replacing.result(10)
+    assert store.get("rollout").content == b"early"
+
+
+def wait_until(happens):
+    deadline = time.monotonic() + 10
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_a_half_written_file_in_a_folder_is_no_key(tmp_path):
     store = FolderStore(tmp_path)
-    store.create("models/m/1/manifest.json", b"{}")
+    store.replace("models/m/1/manifest.json", b"{}", store.create("models/m/1/manifest.json", b""))
     (tmp_path / ".scratch" / "left-by-a-crash").write_bytes(b"{")
 
     assert store.keys("") == ["models/m/1/manifest.json"]

@@ -10,6 +10,7 @@ from hashlib import sha256
 import boto3
 import pytest
 import s3_proxy as fault
+from botocore.config import Config
 
 from models.s3 import S3Store
 from models.s3_download import Patience
@@ -29,6 +30,12 @@ def store(s3):
 def other(s3):
     """Somebody else's store, whose connection is good."""
     return S3Store(s3.bucket, "", s3.direct)
+
+
+def put_plainly(s3, key, content):
+    """As another tool does: without a checksum that could tell a mixture or a short body."""
+    config = Config(request_checksum_calculation="when_required")
+    boto3.client("s3", endpoint_url=s3.direct, config=config).put_object(Bucket=s3.bucket, Key=key, Body=content)
 
 
 def methods(s3):
@@ -95,8 +102,8 @@ def test_a_body_that_is_cut_is_completed_and_only_what_is_missing_is_read_again(
     assert ranges == [None, "bytes=700000-", "bytes=800000-"]
 
 
-def test_a_body_that_is_cut_each_time_is_never_a_short_model(s3, store, other):
-    other.create("model", LARGE)
+def test_a_body_that_is_cut_each_time_is_never_a_short_model(s3, store):
+    put_plainly(s3, "model", LARGE)
     s3.proxy.next("GET", *[fault.cutting(1000)] * 3)
 
     with pytest.raises(StoreUnavailableError, match="model did not arrive whole in 3 attempts"):
@@ -133,9 +140,9 @@ def test_a_body_that_was_damaged_on_its_way_is_read_again(s3, store, other):
 
 
 def test_an_object_that_changes_during_its_download_is_the_new_one_whole(s3, store, other):
-    etag = other.create("model", LARGE)
+    put_plainly(s3, "model", LARGE)
     newer = os.urandom(2**20)
-    s3.proxy.next("GET", fault.cutting(700_000, lambda: other.replace("model", newer, etag)))
+    s3.proxy.next("GET", fault.cutting(700_000, lambda: put_plainly(s3, "model", newer)))
 
     stored = store.get("model")
 
