@@ -1,7 +1,7 @@
 """The registry of models: a version is whole, never changes, and comes back as the bytes it was."""
 
 import json
-import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 
@@ -40,11 +40,18 @@ def folder(tmp_path):
     return Registry(FolderStore(tmp_path / "store"))
 
 
+def published(registry, files):
+    try:
+        return registry.publish(files)
+    except ConflictError:
+        return False
+
+
 def path_of(registry, file):
     return registry.store.root / "models" / "m" / "1" / file
 
 
-def renamed(files, **changes):
+def renamed(files, /, **changes):
     manifest = from_json(files["manifest.json"], "manifest")
     return {**files, "manifest.json": to_json(replace(manifest, **changes))}
 
@@ -125,18 +132,11 @@ def test_a_publication_that_was_broken_off_is_not_mixed_with_another(folder, fil
 
 def test_of_two_who_publish_one_version_at_once_exactly_one_publishes_it(folder, files):
     others = [renamed(files, settings={"seed": seed}) for seed in range(4)]
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        outcomes = pool.starmap(_published, [(folder.store.root, each) for each in others])
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(published, [Registry(FolderStore(folder.store.root)) for _ in others], others))
 
     assert sorted(outcomes) == [False, False, False, True]
     assert folder.fetch(Version("m", "1")) == others[outcomes.index(True)]
-
-
-def _published(root, files):
-    try:
-        return Registry(FolderStore(root)).publish(files)
-    except ConflictError:
-        return False
 
 
 def test_files_that_are_not_what_their_manifest_says_are_not_published(folder, files):
