@@ -30,6 +30,8 @@ kafka-stop: $(VENV)/ready ## stop it
 lock: $(VENV)/uv ## pin every dependency again, with hashes
 	@$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 --group mlflow-server -o deploy/mlflow/requirements.lock
 
 clean: ## remove the virtual environment and the caches
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

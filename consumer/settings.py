@@ -117,6 +117,13 @@ class WorkerSettings(BaseModel):
     salt_id: str = Field("default-1", description="Salt of the split: another salt, another split.")
     reason_codes: int = Field(3, ge=0, le=20, description="Reason codes on each review and decline.")
 
+    store: str | None = Field(
+        None, description="Where models and the rollout are kept: s3://bucket/prefix or a directory."
+    )
+    store_endpoint: str | None = Field(
+        None, description="Address of an S3-compatible service; AWS, or what boto3's own settings say, if unset."
+    )
+
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez and /readyz listen.")
     metrics_port: int = Field(
         9464,

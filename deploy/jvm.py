@@ -44,7 +44,7 @@ def fetch_jars(pom: Path, goal: str) -> Path:
         if shutil.which(tool) is None:
             raise ConfigurationError(f"{pom.parent.name} needs Java 17 and Maven, and there is no {tool} on the PATH")
     jars.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(jars.with_suffix(".lock")):
+    with locked(jars.with_suffix(".lock")):
         if not jars.is_dir():
             partial = Path(tempfile.mkdtemp(prefix="fetching-", dir=jars.parent))
             try:
@@ -56,7 +56,8 @@ def fetch_jars(pom: Path, goal: str) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Only one process at a time is in here."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -6,6 +6,7 @@ import typer
 
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
+from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
 from fraudstream.commands.score import score
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(train)
+app.add_typer(models, name="models")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(score))

@@ -5,6 +5,8 @@ FraudstreamError          one sentence on standard error, exit code 1
 │   └── BadModelError     a model is not what it claims to be: the one in use goes on scoring
 ├── NotPermittedError     the broker, registry or store refuses us: exit code 77
 └── InvalidRecordError    one record cannot be used: it goes to the dead letters and the stream goes on
+
+Those of the store of models stand in models/store.py.
 """
 
 

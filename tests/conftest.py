@@ -5,15 +5,19 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 import uuid
 from dataclasses import dataclass
 
+import boto3
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import HealthCheck, settings
+from s3_proxy import Proxy
 
-from deploy.jvm import free_ports, wait_until
+from deploy.jvm import Server, free_ports, is_listening, wait_until
 from deploy.kafka.broker import answers, running_broker, server_properties
+from deploy.mlflow.server import running_mlflow
 from deploy.registry.server import running_registry
 from models import artifact
 from models.sandbox import Sandbox
@@ -69,6 +73,54 @@ def schema_registry():
     with contextlib.ExitStack() as stack:
         address = os.environ.get("FRAUDSTREAM_TEST_SCHEMA_REGISTRY_URL")
         yield address or enter_or_skip(stack, running_registry())
+
+
+@dataclass(frozen=True, slots=True)
+class S3:
+    """moto's server at ``direct``, and the proxy before it that a test may tell to misbehave."""
+
+    direct: str
+    proxy: Proxy
+    bucket: str
+
+
+@pytest.fixture(scope="session")
+def mlflow_server():
+    """The URL of a real MLflow server with SQLite."""
+    with contextlib.ExitStack() as stack:
+        yield enter_or_skip(stack, running_mlflow())
+
+
+@pytest.fixture(scope="session")
+def moto_port(tmp_path_factory):
+    """The port of a real HTTP server that speaks S3."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = Server(command, tmp_path_factory.mktemp("moto") / "moto.log")
+    try:
+        server.wait_until(lambda: is_listening(port))
+        yield port
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def s3(moto_port, monkeypatch):
+    """An empty bucket, and credentials in the environment that are as good as any."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+    direct = f"http://127.0.0.1:{moto_port}"
+    bucket = f"test-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3", endpoint_url=direct).create_bucket(Bucket=bucket)
+    proxy = Proxy(moto_port)
+    try:
+        yield S3(direct, proxy, bucket)
+    finally:
+        proxy.close()
 
 
 @pytest.fixture

@@ -39,6 +39,10 @@ def train(
     features: Annotated[
         str | None, typer.Option(help="Feature columns, by comma. Default: all columns of floating-point numbers.")
     ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(envvar="MLFLOW_TRACKING_URI", help="Record the training in this MLflow, and the model too."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
     """Train a model, and judge it on later transactions.
@@ -50,8 +54,10 @@ def train(
     """
     # XGBoost and scikit-learn take two seconds to load; `fraudstream --help` should not wait for them.
     from models.report import table  # noqa: PLC0415
+    from models.tracking import Tracking  # noqa: PLC0415
     from models.train import TrainingSettings, train_to  # noqa: PLC0415
 
+    tracking = Tracking(mlflow) if mlflow else None
     settings = TrainingSettings(
         name=name,
         version=version,
@@ -74,15 +80,18 @@ def train(
         task = progress.add_task("boosting", total=settings.rounds * settings.ensemble)
         trained = train_to(out, dataset, settings, lambda: progress.advance(task))
         progress.update(task, completed=settings.rounds * settings.ensemble)
+    recorded = tracking.record(trained.manifest, out) if tracking else None
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(_summary(out, trained.manifest)) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.encode(_summary(out, trained.manifest, recorded)) + b"\n")
         return
     console = Console()
     console.print(table(trained.manifest))
+    if recorded:
+        console.print(f"In MLflow it is models:/{trained.manifest.name}/{recorded}", soft_wrap=True)
     console.print(f"Model and report are in {out}: see {out / 'report.html'}", soft_wrap=True)
 
 
-def _summary(out: Path, manifest: Manifest) -> dict[str, Any]:
+def _summary(out: Path, manifest: Manifest, recorded: str | None) -> dict[str, Any]:
     """What ``--json`` prints."""
     return {
         "out": str(out),
@@ -93,6 +102,7 @@ def _summary(out: Path, manifest: Manifest) -> dict[str, Any]:
         "prior_shift": manifest.prior_shift,
         "metrics": manifest.metrics,
         "training_data": manifest.training_data,
+        "mlflow_version": recorded,
     }
 
 

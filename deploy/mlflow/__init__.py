@@ -1,0 +1,1 @@
+"""MLflow's server, for tests and for trying things."""
