@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xgboost as xgb
@@ -25,7 +26,7 @@ from schemas.dataset import read_dataset
 from schemas.framing import confluent_prefix
 
 PARTITIONS = 4
-QUIET = {"log_level": 0}
+QUIET: dict[str, Any] = {"log_level": 0}
 PREFIX = confluent_prefix(1)
 BROKER = {
     # Kafka's own default: workers that start together share the partitions before the first of them begins.
@@ -43,7 +44,7 @@ class Bed:
     """
 
     bootstrap_servers: str
-    broker_pid: int
+    broker_pid: int | None
     admin: AdminClient
     home: Path
     model_dir: Path
@@ -77,15 +78,23 @@ def laid_out(console: Console) -> Iterator[Bed]:
     """A bed for as long as the block lasts; processes and files are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="fraudstream-bench-") as scratch:
         home = Path(scratch)
-        train = [sys.executable, "-m", "fraudstream", "train", "--out", str(home / "model")]
         with console.status("training a model on the bundled sample"):
-            subprocess.run(train, check=True, capture_output=True)
-        model = load(home / "model")
-        source = in_real_mix()
+            train(home / "model")
         with running_broker(properties=BROKER) as broker:
-            admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers} | QUIET)
-            scores = score_all(model, source.stretch(0, len(source)))
-            yield Bed(broker.bootstrap_servers, broker.pid, admin, home, home / "model", model, source, scores)
+            yield bed_on(broker.bootstrap_servers, broker.pid, home)
+
+
+def train(out: Path) -> None:
+    """A model as a user trains it."""
+    subprocess.run([sys.executable, "-m", "fraudstream", "train", "--out", str(out)], check=True, capture_output=True)
+
+
+def bed_on(bootstrap_servers: str, broker_pid: int | None, home: Path) -> Bed:
+    """A bed on a broker that runs, with the model in ``home``. Without its process nobody knows the broker's CPU."""
+    model, source = load(home / "model"), in_real_mix()
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers} | QUIET)
+    scores = score_all(model, source.stretch(0, len(source)))
+    return Bed(bootstrap_servers, broker_pid, admin, home, home / "model", model, source, scores)
 
 
 def in_real_mix() -> TransactionSource:

@@ -87,8 +87,10 @@ def read_committed(bed: Bed, topic: str, wanted: int) -> Iterator[list[Message]]
     while seen < wanted or len(ended) < PARTITIONS:
         require(time.monotonic() < deadline, f"{topic}: {seen:,} of {wanted:,} records came, and then no more")
         batch = consumer.consume(READ, 0.2)
+        if batch:
+            deadline = time.monotonic() + DEADLINE_SECONDS
         records = [message for message in batch if message.error() is None]
-        ended |= {message.partition() for message in batch if message.error() is not None}
+        ended.update(message.partition() or 0 for message in batch if message.error() is not None)
         seen += len(records)
         if records:
             yield records
@@ -97,7 +99,7 @@ def read_committed(bed: Bed, topic: str, wanted: int) -> Iterator[list[Message]]
 
 def check_copies(bed: Bed, _source: str, batch: list[Message]) -> NDArray[np.int64]:
     """The output of the pass-through is its input, byte for byte."""
-    values: list[bytes] = list(map(Message.value, batch))
+    values = values_of(batch)
     column = _reader("transaction", 1).read(values).columns["transaction_id"]
     assert isinstance(column, BytesColumn)
     numbers = _numbers_of(column.to_list())
@@ -108,7 +110,7 @@ def check_copies(bed: Bed, _source: str, batch: list[Message]) -> NDArray[np.int
 
 def check_decisions(bed: Bed, source: str, batch: list[Message]) -> NDArray[np.int64]:
     """Each decision is its transaction's, has XGBoost's score, and the outcome, bucket and place that follow."""
-    texts, found = _decode(list(map(Message.value, batch)))
+    texts, found = _decode(values_of(batch))
     numbers = _numbers_of(texts["transaction_id"])
     cards = card_ids(numbers).tolist()
     require(list(map(Message.key, batch)) == cards and texts["unit"] == cards, "a key or a unit is not the card's")
@@ -124,15 +126,22 @@ def check_decisions(bed: Bed, source: str, batch: list[Message]) -> NDArray[np.i
     return numbers
 
 
+def values_of(batch: list[Message]) -> list[bytes]:
+    """The payloads, none of which is a tombstone."""
+    return [value for value in map(Message.value, batch) if value is not None]
+
+
+def numbers_of_decisions(values: list[bytes]) -> NDArray[np.int64]:
+    """The numbers of the transactions that these decisions are for."""
+    return _numbers_of(_decode(values)[0]["transaction_id"])
+
+
 def _decode(values: list[bytes]) -> tuple[dict[str, list[bytes | None]], dict[str, NDArray[Any]]]:
     """The texts and the numbers of decisions, a row each."""
     decoded = _reader("decision", DECISIONS_ID).read(values)
-    texts, numbers = {}, {}
-    for name, column in decoded.columns.items():
-        if isinstance(column, NumberColumn):
-            numbers[name] = column.values.copy()
-        else:
-            texts[name] = column.to_list()
+    columns = decoded.columns.items()
+    numbers = {name: column.values.copy() for name, column in columns if isinstance(column, NumberColumn)}
+    texts = {name: column.to_list() for name, column in columns if isinstance(column, BytesColumn)}
     # After the flat fields come the reason codes of those few that have any; these are decoded the slow way.
     for row in np.flatnonzero(decoded.reason != Reason.OK).tolist():
         require(decoded.reason[row] == Reason.TRAILING_BYTES, "a decision cannot be decoded")
@@ -141,8 +150,8 @@ def _decode(values: list[bytes]) -> tuple[dict[str, list[bytes | None]], dict[st
         flat = flattened(record)
         for name in NUMBERS:
             numbers[name][row] = SYMBOLS[flat[name]] if name == "decision" else flat[name]
-        for name in texts:
-            texts[name][row] = flat[name].encode()
+        for name, column in texts.items():
+            column[row] = flat[name].encode()
     return texts, numbers
 
 
@@ -187,4 +196,3 @@ def _numbers_of(identities: list[bytes | None]) -> NDArray[np.int64]:
         return np.array([int(identity[3:]) for identity in identities], np.int64)  # type: ignore[index]
     except (TypeError, ValueError):
         raise WrongOutputError("a transaction id is none of ours") from None
-

@@ -3,6 +3,7 @@
 import argparse
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
@@ -32,7 +33,7 @@ def run(settings: WorkerSettings) -> None:
             continue
         # What is consumed is written: the objects for value and key must be made.
         pairs = zip(map(Message.value, messages), map(Message.key, messages), strict=True)
-        batch = [{"value": value, "key": key} for value, key in pairs]
+        batch: list[dict[str, Any]] = [{"value": value, "key": key} for value, key in pairs]
         offsets = consumer.position(consumer.assignment())
         if publishing is not None:
             publishing.result()
@@ -41,7 +42,7 @@ def run(settings: WorkerSettings) -> None:
 
 
 def publish(
-    producer: Producer, consumer: Consumer, topic: str, batch: list[dict[str, bytes]], offsets: list[TopicPartition]
+    producer: Producer, consumer: Consumer, topic: str, batch: list[dict[str, Any]], offsets: list[TopicPartition]
 ) -> None:
     producer.begin_transaction()
     assert producer.produce_batch(topic, batch) == len(batch)

@@ -1,71 +1,75 @@
-"""Show what was measured: one table, one JSON file."""
+"""Publish what was measured: a table, a JSON file, a plot, and the table in the docs."""
 
 import os
 import platform
+import re
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import confluent_kafka
 import msgspec
-import numpy
-import xgboost
+import psutil
+import xgboost as xgb
 from rich.table import Table
 
-from benchmarks.results import Results, Spread, bars
+from benchmarks.lines import HEADER, sections
+from benchmarks.results import Results, bars
 
-MACHINE_FACTS = ("model name", "MemTotal")
+MARKERS = ("<!-- measured -->", "<!-- /measured -->")
 
 
 def machine() -> dict[str, str]:
-    """What a reader must know to compare: never the name of a host or a path."""
+    """What a reader must know to compare; never the name of a host or a path."""
     return {
         "cores": str(os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "confluent-kafka": confluent_kafka.__version__,
-        "librdkafka": confluent_kafka.libversion()[0],
-        "numpy": numpy.__version__,
-        "xgboost": xgboost.__version__,
+        "Python": platform.python_version(),
+        "confluent-kafka": version("confluent-kafka"),
+        "NumPy": version("numpy"),
+        "XGBoost": xgb.__version__,
     }
 
 
-def write(path: Path, results: Results) -> None:
+def write_json(path: Path, results: Results, command: str) -> None:
+    """Everything, run by run, with the bars."""
+    judged = [{**msgspec.to_builtins(bar), "reached": bar.reached} for bar in bars(results)]
+    document = {"command": command, "machine": machine(), "bars": judged, "results": results}
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = {"machine": machine(), "results": results, "bars": [_bar(bar) for bar in bars(results)]}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
-def _bar(bar: Any) -> dict[str, Any]:
-    return {**msgspec.to_builtins(bar), "reached": bar.reached}
-
-
 def table(results: Results) -> Table:
-    shown = Table("", "measured", "least to largest", "CPU, µs", "broker, µs", "memory, MB", "bar", "reached")
-    for name in dict.fromkeys(run.contender for run in results.throughput):
-        runs = results.of(name)
-        rate = Spread.of([run.warm_rate for run in runs])
-        shown.add_row(
-            name,
-            f"{rate.median:,.0f}/s",
-            f"{rate.least:,.0f} to {rate.largest:,.0f}",
-            f"{Spread.of([run.cpu for run in runs]).median:,.1f}",
-            f"{Spread.of([run.broker_cpu for run in runs]).median:,.1f}",
-            f"{max(run.memory for run in runs):,.0f}",
-        )
-    shown.add_section()
-    for stage, cost in results.stages.items():
-        shown.add_row(f"stage: {stage}", f"{cost['wall']:.2f} µs", "", f"{cost['cpu']:.2f}")
-    shown.add_section()
-    for bar in bars(results):
-        spread = bar.measured
-        shown.add_row(
-            bar.claim,
-            f"{spread.median:.2f} {bar.unit}",
-            f"{spread.least:.2f} to {spread.largest:.2f}",
-            "",
-            "",
-            "",
-            f"{'≥' if bar.at_least else '≤'} {bar.bar:g}",
-            "yes" if bar.reached else "no",
-        )
+    """The table for the terminal."""
+    shown = Table(*HEADER)
+    for title, lines in sections(results):
+        shown.add_row(f"[bold]{title}")
+        for line in lines:
+            shown.add_row(*line.cells())
+        shown.add_section()
     return shown
+
+
+def update_docs(page: Path, results: Results, command: str) -> None:
+    """Put the table between the markers of ``page``; the text around it stays."""
+    begin, end = MARKERS
+    measured = "\n".join([begin, *_markdown(results, command), end])
+    text = re.sub(f"{begin}.*{end}", lambda _: measured, page.read_text(), flags=re.DOTALL)
+    page.write_text(text)
+
+
+def _markdown(results: Results, command: str) -> Iterator[str]:
+    facts = ", ".join(f"{name} {value}" for name, value in machine().items())
+    yield f"\n`{command}`, on: {facts}.\n"
+    for title, lines in sections(results):
+        rows = [line.cells() for line in lines]
+        used = [0, *(at for at in range(1, len(HEADER)) if any(row[at] for row in rows))]
+        yield f"### {title}\n"
+        yield _row([HEADER[at] for at in used])
+        yield _row(["---"] + ["--:"] * (len(used) - 1))
+        yield from (_row([row[at] for at in used]) for row in rows)
+        yield ""
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from benchmarks.bed import Bed
 from benchmarks.check import EXPERIMENT
 from deploy.jvm import CACHE, fetch_jars
 from models.artifact import Model
-from schemas.errors import FraudstreamError
+from schemas.errors import ConfigurationError, FraudstreamError
 
 HERE = Path(__file__).resolve().parent / "kafka_streams"
 JVM = ("-Xms512m", "-Xmx512m", "-XX:+UseParallelGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error")
@@ -26,6 +27,8 @@ def class_path() -> str:
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     classes = CACHE / HERE.name / f"classes-{digest}"
     if not (classes / "Main.class").exists():
+        if shutil.which("javac") is None:
+            raise ConfigurationError("the Kafka Streams contender needs a JDK, and there is no javac on the PATH")
         command = ["javac", "-cp", f"{jars}/*", "-d", str(classes), *map(str, sources)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
@@ -88,8 +91,12 @@ def model_properties(model: Model) -> dict[str, object]:
 
 
 def _flat_trees(trees: list[dict[str, Any]]) -> dict[str, object]:
-    """All nodes one after another. XGBoost keeps the right child behind the left one; a leaf's value is its condition."""
-    roots, feature, value, left, missing = [], [], [], [], []
+    """All nodes in a row. XGBoost keeps the right child behind the left one, and a leaf's value as its condition."""
+    roots: list[int] = []
+    feature: list[int] = []
+    left: list[int] = []
+    value: list[np.float32] = []
+    missing: list[int] = []
     for tree in trees:
         first = len(feature)
         roots.append(first)

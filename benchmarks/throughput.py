@@ -32,9 +32,11 @@ class Run:
     broker_cpu: float
     memory: float
     memory_all: float
+    memory_after: dict[int, float] = field(default_factory=dict)
+    """MB of the largest process, by events done: ten looks."""
     batch: float | None = None
     stages: dict[str, float] = field(default_factory=dict)
-    """Worker's own metrics: µs an event in each stage. Publishing overlaps the others."""
+    """The worker's own metrics: µs an event in each stage. Publishing overlaps the others."""
 
 
 def run(bed: Bed, contender: Contender, source: str, events: int, number: int) -> Run:
@@ -65,6 +67,7 @@ def run(bed: Bed, contender: Contender, source: str, events: int, number: int) -
         broker_cpu=(last.broker_cpu - first.broker_cpu) / busy * 1e6,
         memory=max(sample.largest for sample in watch.samples) / 1e6,
         memory_all=max(sample.memory for sample in watch.samples) / 1e6,
+        memory_after=watch.memory_after(events),
         batch=batches["records_sum"] / batches["records_count"] if batches else None,
         stages={name: value / events * 1e6 for name, value in metrics.get("stage_seconds", {}).items()},
     )

@@ -38,7 +38,8 @@ class Watch:
 
     def until_done(self, bed: Bed, server: Server, group: str, topic: str, events: int) -> None:
         """Look until the group has committed so many events. WrongOutputError if it dies or stands still."""
-        process, broker = psutil.Process(server.pid), psutil.Process(bed.broker_pid)
+        process = psutil.Process(server.pid)
+        broker = psutil.Process(bed.broker_pid) if bed.broker_pid else None
         progress, moved = Progress(bed, group, topic), time.monotonic()
         while True:
             self._look(process, broker, progress())
@@ -51,11 +52,12 @@ class Watch:
                 raise WrongOutputError(f"{group} stopped after {self.samples[-1].done:,} events; its log ends: {tail}")
             time.sleep(TICK_SECONDS)
 
-    def _look(self, process: psutil.Process, broker: psutil.Process, done: int) -> None:
+    def _look(self, process: psutil.Process, broker: psutil.Process | None, done: int) -> None:
         family = [process, *process.children(recursive=True)]
         memory = [each.memory_info().rss for each in family]
         cpu = sum(sum(each.cpu_times()[:2]) for each in family)
-        self.samples.append(Sample(time.time(), done, cpu, sum(broker.cpu_times()[:2]), sum(memory), max(memory)))
+        broker_cpu = sum(broker.cpu_times()[:2]) if broker else 0.0
+        self.samples.append(Sample(time.time(), done, cpu, broker_cpu, sum(memory), max(memory)))
 
     @property
     def busy(self) -> tuple[Sample, Sample]:
@@ -64,6 +66,15 @@ class Watch:
         last = next(at for at, sample in enumerate(self.samples) if sample.done == self.samples[-1].done)
         return self.samples[min(first, last - 1)], self.samples[last]
 
+    def memory_after(self, events: int) -> dict[int, float]:
+        """MB of the largest process when each tenth of the events was done."""
+        looks = [(share * events // 10, sample) for share in range(1, 11) for sample in self.samples]
+        found: dict[int, float] = {}
+        for done, sample in looks:
+            if sample.done >= done:
+                found.setdefault(done, sample.largest / 1e6)
+        return found
+
 
 class Progress:
     """How many events of a topic lie behind the offsets that a group has committed."""
@@ -71,12 +82,14 @@ class Progress:
     def __init__(self, bed: Bed, group: str, topic: str) -> None:
         # Reads the offsets of the group and never joins it. Uncommitted: the answer must not wait for transactions.
         self._consumer = Consumer(
-            {"bootstrap.servers": bed.bootstrap_servers, "group.id": group, "isolation.level": "read_uncommitted"} | QUIET
+            {"bootstrap.servers": bed.bootstrap_servers, "group.id": group, "isolation.level": "read_uncommitted"}
+            | QUIET
         )
         self._wanted = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
         self._done = 0
 
     def __call__(self) -> int:
+        """Ask the broker."""
         with suppress(KafkaException):  # a new group has no coordinator for a moment
             offsets = self._consumer.committed(self._wanted, timeout=10)
             self._done = sum(max(0, partition.offset) for partition in offsets)
@@ -85,7 +98,7 @@ class Progress:
 
 def worker_metrics(port: int) -> dict[str, dict[str, float]]:
     """Seconds by stage, and batches and their records, from the worker's /metrics."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:  # noqa: S310 - our own loopback address
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for family in text_string_to_metric_families(text):
