@@ -15,8 +15,22 @@ from schemas.errors import FraudstreamError
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
-FULL = Scale(events=1_000_000, rounds=3, latency_seconds=30, soak_events=5_000_000)
-QUICK = Scale(events=200_000, rounds=1, latency_seconds=5, soak_events=500_000)
+FULL = Scale(
+    events=1_000_000,
+    rounds=3,
+    latency_seconds=30,
+    soak_events=5_000_000,
+    batch_rounds=2,
+    batches={100: 100_000, 1_000: 250_000, 5_000: 500_000, 20_000: 1_000_000},
+)
+QUICK = Scale(
+    events=300_000,
+    rounds=1,
+    latency_seconds=5,
+    soak_events=300_000,
+    batch_rounds=1,
+    batches={1_000: 100_000, 20_000: 300_000},
+)
 
 
 class Part(StrEnum):
@@ -30,7 +44,7 @@ class Part(StrEnum):
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="A fifth of the events, once: about 3 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, once: about 3 minutes.")] = False,
     only: Annotated[list[Part] | None, typer.Option(help="Measure this part alone; may be given again.")] = None,
     out: Annotated[Path, typer.Option(help="The JSON file.")] = HERE / "results" / "latest.json",
 ) -> None:

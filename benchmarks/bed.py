@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,8 @@ PARTITIONS = 4
 QUIET: dict[str, Any] = {"log_level": 0}
 PREFIX = confluent_prefix(1)
 BROKER = {
-    # Kafka's own default: workers that start together share the partitions before the first of them begins.
-    "group.initial.rebalance.delay.ms": "3000",
+    # Workers that start together share the partitions before the first of them begins. (Kafka's default is 3000.)
+    "group.initial.rebalance.delay.ms": "2000",
     # What was read and checked is deleted at once, or a long run fills the disk.
     "log.segment.delete.delay.ms": "1000",
 }
@@ -56,6 +57,10 @@ class Bed:
         """A topic with four partitions, whose records bear the time at which the broker appended them."""
         topic = NewTopic(name, PARTITIONS, 1, config={"message.timestamp.type": timestamps})
         self.admin.create_topics([topic])[name].result(30)
+        # The controller has it; the broker that clients ask may learn of it a moment later.
+        deadline = time.monotonic() + 30
+        while name not in self.admin.list_topics(timeout=10).topics and time.monotonic() < deadline:
+            time.sleep(0.02)
         return name
 
     def delete_topics(self, names: list[str]) -> None:

@@ -13,9 +13,6 @@ from benchmarks.results import Results
 from benchmarks.stages import profile
 from benchmarks.throughput import Run, run
 
-BATCH_SIZES = (100, 1_000, 5_000, 20_000)
-BATCHES_SHARE = 4
-"""Batch sizes are tried on one event for so many of the others: small batches are slow."""
 STAGES_SHARE = 4
 
 
@@ -27,6 +24,9 @@ class Scale:
     rounds: int
     latency_seconds: int
     soak_events: int
+    batch_rounds: int
+    batches: dict[int, int]
+    """Batch sizes to try, each with its number of events: a few seconds of them."""
 
 
 def field() -> list[Contender]:
@@ -62,11 +62,11 @@ class Bench:
 
     def batches(self) -> None:
         """Exactly-once beside at-least-once, at several batch sizes."""
-        for number in range(self._scale.rounds):
-            for size in BATCH_SIZES:
+        for number in range(self._scale.batch_rounds):
+            for size, events in self._scale.batches.items():
                 for delivery in ("exactly_once", "at_least_once")[:: 1 if number % 2 == 0 else -1]:
                     contender = fraudstream(delivery, batch_size=size)
-                    result = self._run(contender, self._scale.events // BATCHES_SHARE, number, f", batches of {size:,}")
+                    result = self._run(contender, events, number, f", batches of {size:,}")
                     self.results.batches.setdefault(size, []).append(result)
 
     def latency(self) -> None:

@@ -61,6 +61,7 @@ def update_docs(page: Path, results: Results, command: str) -> None:
 def _markdown(results: Results, command: str) -> Iterator[str]:
     facts = ", ".join(f"{name} {value}" for name, value in machine().items())
     yield f"\n`{command}`, on: {facts}.\n"
+    yield "![Throughput, batch sizes and latency](benchmarks.svg)\n"
     for title, lines in sections(results):
         rows = [line.cells() for line in lines]
         used = [0, *(at for at in range(1, len(HEADER)) if any(row[at] for row in rows))]
