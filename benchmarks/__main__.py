@@ -1,0 +1,83 @@
+"""Measure the worker beside its peers on a real Kafka, and say which bars it reaches: ``python -m benchmarks``."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks import bench, plot, report
+from benchmarks.bed import laid_out
+from benchmarks.bench import Bench, Scale
+from schemas.errors import FraudstreamError
+
+HERE = Path(__file__).resolve().parent
+DOCS = HERE.parent / "docs"
+FULL = Scale(
+    events=1_000_000,
+    rounds=3,
+    latency_seconds=30,
+    soak_events=5_000_000,
+    batch_rounds=2,
+    batches={100: 100_000, 1_000: 250_000, 5_000: 500_000, 20_000: 1_000_000},
+)
+QUICK = Scale(
+    events=300_000,
+    rounds=1,
+    latency_seconds=5,
+    soak_events=300_000,
+    batch_rounds=1,
+    batches={1_000: 100_000, 20_000: 300_000},
+)
+
+
+class Part(StrEnum):
+    """What can be measured alone."""
+
+    THROUGHPUT = "throughput"
+    BATCHES = "batches"
+    LATENCY = "latency"
+    STAGES = "stages"
+    SOAK = "soak"
+
+
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, once: about 3 minutes.")] = False,
+    only: Annotated[list[Part] | None, typer.Option(help="Measure this part alone; may be given again.")] = None,
+    out: Annotated[Path, typer.Option(help="The JSON file.")] = HERE / "results" / "latest.json",
+) -> None:
+    """Measure the worker beside its peers on a real Kafka, every output read back and checked.
+
+    All of it takes about 20 minutes on two cores, and then rewrites docs/benchmarks.md and its plot. Nothing else
+    should run meanwhile.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    try:
+        with laid_out(console) as bed:
+            measured = Bench(bed, QUICK if quick else FULL, console)
+            parts = {
+                Part.THROUGHPUT: lambda: measured.throughput(bench.field()),
+                Part.BATCHES: measured.batches,
+                Part.LATENCY: measured.latency,
+                Part.STAGES: measured.stages,
+                Part.SOAK: measured.soak,
+            }
+            for part in only or Part:
+                parts[part]()
+    except FraudstreamError as error:
+        console.print(f"[red]{error}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    command = " ".join(
+        ["python -m benchmarks", *(["--quick"] if quick else []), *(f"--only {part}" for part in only or ())]
+    )
+    report.write_json(out, measured.results, command)
+    if not quick and not only:
+        plot.draw(DOCS / "benchmarks.svg", measured.results)
+        report.update_docs(DOCS / "benchmarks.md", measured.results, "make bench")
+    console.print(report.table(measured.results))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,85 @@
+"""Name who runs, how each is started, and how its output is judged."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks import streams
+from benchmarks.bed import Bed
+from benchmarks.check import Check, check_copies, check_decisions
+from deploy.jvm import free_ports
+
+SMALL_SHARE = 100
+"""The naive worker gets one event for so many of the others: it is compared by its rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What one run of one contender works on. ``metrics_port`` is for those that have metrics."""
+
+    group: str
+    source: str
+    decisions: str
+    dead_letters: str
+    metrics_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A program that copies or scores a topic until it is stopped."""
+
+    name: str
+    command: Callable[[Bed, Assignment], list[str]]
+    check: Check = check_decisions
+    share: int = 1
+    """It is given one event for so many of the others."""
+    has_metrics: bool = False
+
+
+def pass_through() -> Contender:
+    return Contender("pass-through", partial(_script, "pass_through"), check_copies)
+
+
+def naive() -> Contender:
+    return Contender("naive", partial(_script, "naive"), share=SMALL_SHARE)
+
+
+def fraudstream(delivery: str, workers: int = 1, batch_size: int = 5_000) -> Contender:
+    """The worker as a user starts it, every output on."""
+    name = f"fraudstream {delivery.replace('_', '-').removesuffix('-')}"
+    name += f", {workers} workers" if workers > 1 else ""
+    options = ("--delivery", delivery, "--workers", str(workers), "--batch-size", str(batch_size))
+    return Contender(name, partial(_worker, options), has_metrics=workers == 1)
+
+
+def kafka_streams(threads: int = 1, commit_ms: int = 100) -> Contender:
+    name = "kafka-streams" + (f", {threads} threads" if threads > 1 else "")
+    return Contender(name, partial(_streams, threads, commit_ms))
+
+
+def assignment(source: str, group: str) -> Assignment:
+    """Topics and a port for a run of this name."""
+    return Assignment(group, source, f"{group}.decisions", f"{group}.dead-letters", free_ports(1)[0])
+
+
+def _script(module: str, bed: Bed, work: Assignment) -> list[str]:
+    return [
+        *(sys.executable, "-m", f"benchmarks.{module}", "--bootstrap-servers", bed.bootstrap_servers),
+        *("--group", work.group, "--input-topic", work.source, "--decisions-topic", work.decisions),
+        *("--model", str(bed.model_dir)),
+    ]
+
+
+def _worker(options: tuple[str, ...], bed: Bed, work: Assignment) -> list[str]:
+    return [
+        *(sys.executable, "-m", "fraudstream", "score", "--bootstrap-servers", bed.bootstrap_servers),
+        *("--model", str(bed.model_dir), "--group", work.group, "--input-topic", work.source),
+        *("--decisions-topic", work.decisions, "--dead-letters-topic", work.dead_letters),
+        *("--metrics-port", str(work.metrics_port), "--log-format", "json", "--log-level", "warning", *options),
+    ]
+
+
+def _streams(threads: int, commit_ms: int, bed: Bed, work: Assignment) -> list[str]:
+    topics = (work.source, work.decisions, work.dead_letters)
+    return streams.command(bed, work.group, topics, threads, commit_ms)
