@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from deploy.kafka.broker import running_broker
-from models.artifact import Model, load, probability
+from models.artifact import load
+from models.model import Model, probability
 from producer import sample_path
 from producer.encode import encode_avro
 from producer.publish import BURST, Publisher
@@ -119,5 +120,7 @@ def score_all(model: Model, rows: Transactions) -> NDArray[np.float64]:
     """The (n,) scores that every contender must give, by the plain way through ``DMatrix``."""
     columns = {name: rows.features[:, at] for at, name in enumerate(FEATURES)} | {"amount": rows.amount}
     matrix = np.column_stack([columns[name] for name in model.features]).astype(np.float32)
-    margin = model.booster.predict(xgb.DMatrix(matrix, feature_names=list(model.features)), output_margin=True)
+    margin = model.ensemble.boosters[0].predict(
+        xgb.DMatrix(matrix, feature_names=list(model.features)), output_margin=True
+    )
     return probability(margin, model.manifest.prior_shift)

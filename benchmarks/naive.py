@@ -13,7 +13,8 @@ from scipy.special import expit
 from benchmarks.check import DECISIONS_ID, EXPERIMENT
 from benchmarks.pass_through import settings_of
 from consumer.settings import WorkerSettings
-from models.artifact import Model, load
+from models.artifact import load
+from models.model import Model
 from models.routing import buckets_of
 from schemas.decision import decision_id
 from schemas.framing import confluent_prefix
@@ -49,7 +50,7 @@ def decide(message: Message, model: Model) -> bytes:
     features = [[row[name] for name in model.features]]
     # One thread is kind to it: for one row all the others only spin, the more so on busy cores.
     matrix = xgb.DMatrix(features, feature_names=list(model.features), nthread=1)
-    margin = model.booster.predict(matrix, output_margin=True)
+    margin = model.ensemble.boosters[0].predict(matrix, output_margin=True)
     score = float(expit(np.float64(margin[0]) + model.manifest.prior_shift))
     out = io.BytesIO()
     out.write(PREFIX)

@@ -139,7 +139,7 @@ def _scoring(settings: WorkerSettings, stages: Stages) -> Scoring:
     admin = admin_client(settings)
     return Scoring(
         Rollout(rollout.experiment, arms),
-        stages.timed("decode", transaction_reader(settings, rollout.fields)),
+        stages.timed("decode", transaction_reader(settings, rollout.fields).read),
         stages.timed("encode", decision_encoder(settings)),
         settings,
         check_topics(settings, admin),

@@ -13,7 +13,7 @@ from scipy.special import logit
 from benchmarks.bed import Bed
 from benchmarks.check import EXPERIMENT
 from deploy.jvm import CACHE, fetch_jars
-from models.artifact import Model
+from models.model import Model
 from schemas.errors import ConfigurationError, FraudstreamError
 
 HERE = Path(__file__).resolve().parent / "kafka_streams"
@@ -71,7 +71,7 @@ def streams_properties(bed: Bed, group: str, threads: int, commit_ms: int) -> di
 
 def model_properties(model: Model) -> dict[str, object]:
     """The trees as flat arrays, with what each decision says of the model and the experiment."""
-    learner = json.loads(model.booster.save_raw("json"))["learner"]
+    learner = json.loads(model.ensemble.boosters[0].save_raw("json"))["learner"]
     base = np.float32(json.loads(learner["learner_model_param"]["base_score"])[0])
     policy = model.policy
     return _flat_trees(learner["gradient_booster"]["model"]["trees"]) | {
