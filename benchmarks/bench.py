@@ -75,7 +75,10 @@ class Bench:
         for contender in field:
             with self._console.status(f"latency: {contender.name}"):
                 found = measure(self._bed, contender, self._scale.latency_seconds, 0)
-            self._console.print(f"latency: {contender.name:48} p50 {found.p50:,.1f} ms   p99 {found.p99:,.1f} ms")
+            self._console.print(
+                f"latency: {contender.name:48} p50 {found.p50:,.1f} ms   p99 {found.p99:,.1f} ms"
+                f"   (99 % were sent at most {found.loader_late:,.1f} ms late)"
+            )
             self.results.latency.append(found)
 
     def stages(self) -> None:

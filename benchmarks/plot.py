@@ -32,7 +32,7 @@ def draw(path: Path, results: Results) -> None:
             panel(place, results)
             place.spines["right"].set_visible(False)
         figure.tight_layout()
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
 
 

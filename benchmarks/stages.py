@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
 
 from benchmarks.bed import Bed
 from consumer.clients import admin_client, make_consumer, producer_maker
 from consumer.decide import Arm, Rollout
 from consumer.delivery import produce
+from consumer.metrics import WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.settings import WorkerSettings
 from consumer.wire import decision_encoder, transaction_reader
@@ -136,14 +138,14 @@ def profile(bed: Bed, source: str, events: int) -> dict[str, dict[str, float]]:
 def _scoring(settings: WorkerSettings, stages: Stages) -> Scoring:
     rollout = load_rollout(settings)
     arms = tuple(_timed_arm(arm, stages) for arm in rollout.arms)
-    admin = admin_client(settings)
+    admin, metrics = admin_client(settings), WorkerMetrics(CollectorRegistry())
     return Scoring(
         Rollout(rollout.experiment, arms),
         stages.timed("decode", transaction_reader(settings, rollout.fields).read),
         stages.timed("encode", decision_encoder(settings)),
         settings,
         check_topics(settings, admin),
-        lambda _records, _verdict: None,
+        lambda _records, verdict: metrics.observe_verdict(verdict),
     )
 
 

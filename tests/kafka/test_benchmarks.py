@@ -79,7 +79,7 @@ def test_a_tiny_run_measures_each_contender_and_writes_the_figures_as_json(bed, 
         "pass-through": EVENTS,
         "fraudstream exactly-once": EVENTS,
     }
-    assert all(found["rate"] > 0 and found["cpu"] > 0 and found["memory"] > 0 for found in runs.values())
+    assert all(found["rate"] > 0 and found["memory"] > 0 for found in runs.values())
     assert set(runs["fraudstream exactly-once"]["stages"]) == {"consume", "process", "publish"}
     assert [bar["claim"] for bar in document["bars"]] == ["exactly-once ÷ pass-through", "exactly-once ÷ naive"]
     assert str(tmp_path.parent) not in json.dumps(document)
