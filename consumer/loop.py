@@ -33,7 +33,7 @@ class _Prepared:
 
 
 class Loop:
-    """Consume, process, publish, commit: one batch is published while the next is processed.
+    """Consume, process, publish, commit: when busy, one batch is published while the next is processed.
 
     Polling, and with it every rebalance callback, happens only while nothing is being published. A batch that was
     processed but not yet published when partitions go away is dropped: their next owner, or this worker after a
@@ -81,7 +81,10 @@ class Loop:
         )
 
     def run_once(self) -> int:
-        """Take a batch and process it while the batch before is published; the number of records published."""
+        """Take a batch and process it while the batch before is published; the number of records published.
+
+        Where little is waiting the batch is published at once: overlapped, it would wait for the next one to be taken.
+        """
         started = time.perf_counter()
         records = self._take(0 if self._prepared else self._poll_seconds)
         consumed = time.perf_counter()
@@ -95,6 +98,8 @@ class Loop:
             published = self._wait_for(publishing)
         if publishing is None or published:
             self._prepared = following
+        if self._prepared is not None and len(self._prepared.records) < self._batch_size / 2:
+            published += self._wait_for(self._publish())
         return published
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedErr
 
 BURST = 5_000
 """Most records handed over at once: more would only make the progress and Ctrl-C jerky."""
-_TICK_SECONDS = 0.001
+TICK_SECONDS = 0.001
 
 _DEFAULTS: dict[str, Any] = {
     "linger.ms": 5,
@@ -120,11 +120,16 @@ class Pace:
 
 
 def send_at_pace(
-    pace: Pace, total: int | None, send: Callable[[int, NDArray[np.float64]], None], stopped: Callable[[], bool]
+    pace: Pace,
+    total: int | None,
+    send: Callable[[int, NDArray[np.float64]], None],
+    stopped: Callable[[], bool],
+    tick_seconds: float = TICK_SECONDS,
 ) -> int:
     """Call ``send(first, due)`` with stretches of the stream when they are due; return how many records were sent.
 
-    ``due`` (n,) float64, at most :data:`BURST` long, holds the intended send times in s since 1970. Ends after
+    ``due`` (n,) float64, at most :data:`BURST` long, holds the intended send times in s since 1970; what is due within
+    a tick is sent together. Ends after
     ``total`` records, which may be None for endless, or as soon as ``stopped()``.
     """
     sent = 0
@@ -137,5 +142,5 @@ def send_at_pace(
         else:
             next_due = pace.due_at(sent, 1, now)[0]
             # Not longer than a moment, so that a stop is noticed; not shorter than a tick, so that a core can rest.
-            time.sleep(min(0.1, max(_TICK_SECONDS, next_due - now)))
+            time.sleep(min(0.1, max(tick_seconds, next_due - now)))
     return sent

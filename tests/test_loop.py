@@ -191,6 +191,15 @@ def test_closing_publishes_what_is_prepared():
     assert log.closed
 
 
+def test_where_little_is_waiting_a_batch_is_published_at_once():
+    log = Log(3)
+    publisher = Publisher(log)
+
+    run(log, publisher, rounds=1, batch_size=10)
+
+    assert publisher.published == log.records[0]
+
+
 def test_a_failure_of_the_process_leaves_the_batch_before_published():
     log = Log(6)
     publisher = Publisher(log)
