@@ -30,27 +30,35 @@ def table(manifest: Manifest) -> Table:
 
 def rows(manifest: Manifest) -> list[tuple[str, str, str]]:
     """(figure, of the model, of the baseline) as text."""
-    sides = zip(_figures(manifest.metrics.model), _figures(manifest.metrics.baseline), strict=True)
+    sides = zip(figures(manifest.metrics.model), figures(manifest.metrics.baseline), strict=True)
     return [(label, model, baseline) for (label, model), (_, baseline) in sides]
 
 
 def page(manifest: Manifest, test: Scored, baseline: Scored) -> str:
     """One HTML page about the model, whose test part is scored in ``test`` and by the baseline in ``baseline``."""
-    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
     evaluation, data = manifest.metrics.model, manifest.training_data
-    return template.substitute(
+    return fill(
+        "report.html",
         name=escape(manifest.name),
         version=escape(manifest.version),
         summary=_summary(evaluation),
         thinning=_thinning(data.legitimate_kept),
         figures="".join(f"<tr><th>{a}</th><td>{b}</td><td>{c}</td></tr>" for a, b, c in rows(manifest)),
         confusion=_confusion("declined", evaluation.decline) + _confusion("declined or reviewed", evaluation.review),
-        plots="".join(_figure(*plot) for plot in _plots(manifest, test, baseline)),
-        facts="".join(f"<tr><th>{a}</th><td>{escape(b)}</td></tr>" for a, b in _facts(manifest)),
+        plots="".join(figure(*plot) for plot in _plots(manifest, test, baseline)),
+        facts="".join(f"<tr><th>{a}</th><td>{escape(b)}</td></tr>" for a, b in facts(manifest)),
     )
 
 
-def _figures(of: Evaluation) -> list[tuple[str, str]]:
+def fill(template: str, **parts: str) -> str:
+    """One of our pages with its style and ``parts`` in their places."""
+    here = files(__package__)
+    style = here.joinpath("page.css").read_text(encoding="utf-8")
+    return Template(here.joinpath(template).read_text(encoding="utf-8")).substitute(parts, style=style)
+
+
+def figures(of: Evaluation) -> list[tuple[str, str]]:
+    """(figure, value) as text."""
     return [
         ("ROC-AUC", f"{of.roc_auc:.4f}"),
         ("PR-AUC", f"{of.pr_auc:.4f}"),
@@ -104,7 +112,8 @@ def _confusion(name: str, at: AtThreshold) -> str:
     return f"<tr><th>{name}</th><td>{_score(at.threshold)}</td>{cells}</tr>"
 
 
-def _facts(manifest: Manifest) -> list[tuple[str, str]]:
+def facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """(what, from what the model was made) as text."""
     data = manifest.training_data
     return [
         ("data set", f"{data.rows:,} rows, {data.frauds:,} frauds, sha256 {data.sha256}"),
@@ -115,7 +124,8 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def _figure(title: str, note: str, svg: str) -> str:
+def figure(title: str, note: str, svg: str) -> str:
+    """A plot with what it shows."""
     return f"<figure><figcaption><b>{title}</b>{note}</figcaption>{svg}</figure>"
 
 
