@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import numpy as np
@@ -17,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.clients import admin_client, make_consumer, producer_maker
 from consumer.dead_letters import letters
-from consumer.decide import Arm, Bounds, Roles, Rollout, Source, Thresholds, Verdict, decide
+from consumer.decide import Arm, Bounds, Reasons, Roles, Rollout, Source, Thresholds, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Messages, Outbox
 from consumer.health import HealthServer
 from consumer.loop import Loop
@@ -28,8 +29,9 @@ from consumer.settings import WorkerSettings
 from consumer.wire import decision_encoder, transaction_reader
 from models.artifact import Model, load
 from models.routing import Experiment, single, two_way
+from models.shap import Recursion
 from schemas.columns import Columns
-from schemas.decision import Decisions, Lineage
+from schemas.decision import Decisions, Lineage, Outcome
 from schemas.errors import ConfigurationError
 from schemas.registry import RegistryUnavailableError
 
@@ -43,14 +45,21 @@ def load_rollout(settings: WorkerSettings) -> Rollout:
     """The models of the settings, each behind its variant. Raises ConfigurationError if one cannot be loaded."""
     if settings.model is None:
         raise ConfigurationError("model is not set: give the directory of a model, such as `fraudstream train` writes")
-    models = [load(settings.model)]
+    models = [_load(settings.model)]
     variants = single("champion")
     if settings.challenger is not None:
-        models.append(load(settings.challenger))
+        models.append(_load(settings.challenger))
         variants = two_way("champion", "challenger", settings.challenger_share)
     experiment = Experiment(settings.experiment, 1, settings.salt_id, tuple(variants))
     arms = [_arm(model, experiment, index) for index, model in enumerate(models)]
     return Rollout(experiment, tuple(arms))
+
+
+def _load(path: Path) -> Model:
+    model = load(path)
+    if isinstance(model.explainer, Recursion):
+        log.warning("slow_reasons", model=model.name, version=model.version, reason=model.explainer.reason)
+    return model
 
 
 def _arm(model: Model, experiment: Experiment, index: int) -> Arm:
@@ -71,7 +80,8 @@ def _arm(model: Model, experiment: Experiment, index: int) -> Arm:
         probability=variant.share,
     )
     required = np.array([feature.missing == "reject" for feature in model.manifest.features])
-    return Arm(model, Thresholds(policy.version, policy.review_at, policy.decline_at), lineage, required)
+    thresholds = Thresholds(policy.version, policy.review_at, policy.decline_at)
+    return Arm(model, thresholds, lineage, required, model.codes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +130,8 @@ class Scoring:
         self._encode = encode
         self._roles = Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
         self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
-        self._reason_codes = settings.reason_codes
+        explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
+        self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
         self._dead_letters_topic = settings.dead_letters_topic
         self._topics = topics
@@ -134,7 +145,7 @@ class Scoring:
         decoded = time.perf_counter()
         source = Source(records.topic, records.partitions, records.offsets)
         now = int(self._clock() * 1000)
-        verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reason_codes, now)
+        verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reasons, now)
         decided = time.perf_counter()
         dead = letters(
             records, verdict.undecodable, verdict.rejected, self._dead_letters_topic, self._topics.dead_letters

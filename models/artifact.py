@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from models.manifest import File, GoldenRow, Manifest, Policy, from_json, to_json
+from models.reasons import REASONS_FILE, ReasonName, read_reasons
+from models.shap import Explainer, explainer
 from schemas.errors import ConfigurationError
 
 MODEL_FILE = "model.ubj"
@@ -23,12 +25,14 @@ GOLDEN_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model in this process. ``sha256`` is the digest of its file."""
+    """A model in this process. ``sha256`` is the digest of its file, ``reasons`` names some of its features."""
 
     manifest: Manifest
     sha256: bytes
     booster: xgb.Booster
     features: tuple[str, ...]
+    explainer: Explainer
+    reasons: Mapping[str, ReasonName]
 
     @property
     def name(self) -> str:
@@ -50,15 +54,17 @@ class Model:
         margin = self.booster.inplace_predict(features, predict_type="margin", validate_features=False)
         return probability(margin, self.manifest.prior_shift)
 
-    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """What each feature is called in a decision: the code that it was given, or its own name."""
+        return tuple(self.reasons[name].code if name in self.reasons else name for name in self.features)
+
+    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n, k) float32 features to (n, k + 1) shares of the log-odds by TreeSHAP (Lundberg 2020), the bias last.
 
         The bias includes the prior shift, so that each row sums to the log-odds of its score.
         """
-        names = list(self.features)
-        shares: NDArray[np.float32] = self.booster.predict(
-            xgb.DMatrix(features, feature_names=names, nthread=1), pred_contribs=True
-        )
+        shares = self.explainer.contributions(features)
         shares[:, -1] += self.manifest.prior_shift
         return shares
 
@@ -81,13 +87,15 @@ def load(path: Path, threads: int = 1) -> Model:
     manifest = from_json(_read(path / MANIFEST_FILE), str(path / MANIFEST_FILE))
     if MODEL_FILE not in manifest.files:
         raise ConfigurationError(f"{path / MANIFEST_FILE} names no {MODEL_FILE}")
-    data = {name: _verified(path / name, file) for name, file in manifest.files.items()}[MODEL_FILE]
+    files = {name: _verified(path / name, file) for name, file in manifest.files.items()}
+    data = files[MODEL_FILE]
     features = tuple(feature.name for feature in manifest.features)
     booster = _booster(data, str(path / MODEL_FILE))
     if booster.feature_names != list(features):
         raise ConfigurationError(f"the features of {path / MODEL_FILE} are not those of its manifest")
     booster.set_param({"nthread": threads})
-    model = Model(manifest, hashlib.sha256(data).digest(), booster, features)
+    reasons = read_reasons(files.get(REASONS_FILE, b"{}"), str(path / REASONS_FILE), features)
+    model = Model(manifest, hashlib.sha256(data).digest(), booster, features, explainer(booster), reasons)
     _check_golden_rows(model, path)
     return model
 

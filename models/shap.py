@@ -194,9 +194,9 @@ def _weighted(
     """The mean over all orders of the features of what those that come before ``without`` make of the leaf."""
     count = len(known)
     by_size: list[NDArray[np.float64] | float] = [1.0]
-    for feature in known:
+    for feature, taken in known.items():
         if feature != without:
-            added = [worth * known[feature] for worth in by_size]
+            added = [worth * taken for worth in by_size]
             left_out = [worth * unknown[feature] for worth in by_size]
             by_size = [left_out[0], *(a + b for a, b in zip(left_out[1:], added[:-1], strict=True)), added[-1]]
     return sum(worth / (count * comb(count - 1, size)) for size, worth in enumerate(by_size))

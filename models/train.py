@@ -17,6 +17,7 @@ from models.artifact import MODEL_FILE, REPORT_FILE, golden_rows, probability, s
 from models.evaluate import Scored, evaluate
 from models.manifest import FORMAT, Feature, Manifest, TrainingData
 from models.metrics import Metrics
+from models.reasons import REASONS_FILE, read_reasons
 from models.report import page
 from models.split import by_time
 from schemas.dataset import Dataset
@@ -92,15 +93,24 @@ class _Part:
 
 
 def train_to(
-    path: Path, dataset: Dataset, settings: TrainingSettings, on_round: Callable[[], None] = lambda: None
+    path: Path,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    on_round: Callable[[], None] = lambda: None,
+    reasons: bytes | None = None,
 ) -> Trained:
     """Train on ``dataset`` and write the artifact, with its report, to the directory ``path``.
 
-    Raises ConfigurationError as ``train`` and ``artifact.save`` do.
+    ``reasons`` is the content of a ``reasons.json`` to put beside the model.
+
+    Raises ConfigurationError as ``read_reasons``, ``train`` and ``artifact.save`` do.
     """
+    named = {} if reasons is None else {REASONS_FILE: reasons}
+    for name, content in named.items():
+        read_reasons(content, name, dataset.features)
     trained = train(dataset, settings, on_round)
     report = page(trained.manifest, trained.test, trained.baseline_test)
-    manifest = save(path, trained.manifest, {MODEL_FILE: trained.model, REPORT_FILE: report.encode()})
+    manifest = save(path, trained.manifest, {MODEL_FILE: trained.model, REPORT_FILE: report.encode(), **named})
     return replace(trained, manifest=manifest)
 
 

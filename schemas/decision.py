@@ -51,7 +51,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class ReasonCode:
-    """A feature and its share of the log-odds."""
+    """A feature, by its code or its name, and its share of the log-odds."""
 
     feature: str
     contribution: float

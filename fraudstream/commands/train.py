@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from models.manifest import Manifest
 from producer import sample_path
 from schemas.dataset import read_dataset
+from schemas.errors import ConfigurationError
 
 
 def train(
@@ -36,6 +37,10 @@ def train(
     amount: Annotated[str | None, typer.Option(help="Column with the amount. Default: amount or Amount.")] = None,
     features: Annotated[
         str | None, typer.Option(help="Feature columns, by comma. Default: all columns of floating-point numbers.")
+    ] = None,
+    reason_names: Annotated[
+        Path | None,
+        typer.Option(help='JSON file of what features are called in decisions: {"V1": {"code": "…", "text": "…"}}.'),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
@@ -68,7 +73,7 @@ def train(
     )
     with _progress() as progress:
         task = progress.add_task("boosting", total=settings.rounds)
-        trained = train_to(out, dataset, settings, lambda: progress.advance(task))
+        trained = train_to(out, dataset, settings, lambda: progress.advance(task), _content(reason_names))
         progress.update(task, completed=settings.rounds)
     if json:
         sys.stdout.buffer.write(msgspec.json.encode(_summary(out, trained.manifest)) + b"\n")
@@ -76,6 +81,13 @@ def train(
     console = Console()
     console.print(table(trained.manifest))
     console.print(f"Model and report are in {out}: see {out / 'report.html'}", soft_wrap=True)
+
+
+def _content(reason_names: Path | None) -> bytes | None:
+    try:
+        return None if reason_names is None else reason_names.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"--reason-names: {reason_names} cannot be read: {error.strerror}") from None
 
 
 def _summary(out: Path, manifest: Manifest) -> dict[str, Any]:
