@@ -6,6 +6,7 @@ import typer
 
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
+from fraudstream.commands.explain import explain
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
 from fraudstream.commands.score import score
@@ -25,6 +26,7 @@ app.command()(demo)
 app.command()(train)
 app.command()(produce)
 app.command()(tail)
+app.command()(with_settings(explain))
 app.command()(with_settings(score))
 app.command()(with_settings(config))
 

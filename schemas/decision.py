@@ -184,6 +184,12 @@ def decision_id(topic: str, partition: int, offset: int, replay: str | None = No
     return UUID(bytes=ids[0].tobytes())
 
 
+def place_of(identity: UUID) -> tuple[int, int]:
+    """The partition and the offset of the source record that ``decision_id`` was made from."""
+    place = identity.int & ((1 << 62) - 1)
+    return place >> 46, place & ((1 << 46) - 1)
+
+
 def _decision_ids(topic: str, replay: str | None, partition: NDArray[np.int32], offset: NDArray[np.int64]) -> Bytes:
     """(n, 16) uint8: UUIDs of version 8 (RFC 9562, section 5.8).
 
