@@ -81,7 +81,7 @@ class TimedScorer:
     def __init__(self, scorer: Scorer, stages: Stages) -> None:
         self.name, self.version, self.features = scorer.name, scorer.version, scorer.features
         self.score: Callable[[NDArray[np.float32]], NDArray[np.float64]] = stages.timed("score", scorer.score)
-        self.contributions: Callable[[NDArray[np.float32]], NDArray[np.float32]] = stages.timed(
+        self.contributions: Callable[[NDArray[np.float32]], NDArray[np.float64]] = stages.timed(
             "explain", scorer.contributions
         )
 

@@ -57,13 +57,34 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasons:
+    """How many features a decision of these outcomes names as its reasons."""
+
+    count: int
+    outcomes: tuple[Outcome, ...]
+
+    def wanted(self, outcomes: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The positions of those among ``outcomes`` that are explained."""
+        if not self.count or not len(self.outcomes):
+            return np.empty(0, np.int64)
+        chosen = np.zeros(len(Outcome), np.bool_)
+        chosen[list(self.outcomes)] = True
+        return np.flatnonzero(chosen[outcomes])
+
+
+@dataclass(frozen=True, slots=True)
 class Arm:
-    """A variant with what serves it; ``required`` marks the features (by position) that may not be missing."""
+    """A variant with what serves it.
+
+    By position of the feature, ``required`` marks those that may not be missing and ``codes`` says what they are called
+    as a reason.
+    """
 
     scorer: Scorer
     thresholds: Thresholds
     lineage: Lineage
     required: NDArray[np.bool_]
+    codes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +129,7 @@ def decide(
     roles: Roles,
     bounds: Bounds,
     rollout: Rollout,
-    reason_codes: int,
+    reasons: Reasons,
     now: int,
 ) -> Verdict:
     """Validate, route, score, apply the policy and explain. ``now`` is ms since 1970.
@@ -119,17 +140,17 @@ def decide(
     rejected = _validate(columns, usable, roles, bounds, now)
     rows = _kept(usable, rejected)
     buckets, variants = _route(_bytes(columns, roles.unit), rows, rollout.experiment)
-    scored = _score(columns, rows, variants, rollout, reason_codes)
+    scored = _score(columns, rows, variants, rollout, reasons)
     for row, rejection in scored.rejected.items():
         rejected[row] = rejection
     if scored.rejected:
         keep = ~np.isin(rows, list(scored.rejected))
         position = np.cumsum(keep) - 1
-        reasons = {int(position[row]): codes for row, codes in scored.reasons.items() if keep[row]}
+        given = {int(position[row]): codes for row, codes in scored.reasons.items() if keep[row]}
         rows, buckets, variants = rows[keep], buckets[keep], variants[keep]
         scores, outcomes = scored.scores[keep], scored.outcomes[keep]
     else:
-        scores, outcomes, reasons = scored.scores, scored.outcomes, scored.reasons
+        scores, outcomes, given = scored.scores, scored.outcomes, scored.reasons
     decisions = Decisions(
         transaction_id=_take(_bytes(columns, roles.transaction_id), rows),
         unit=_take(_bytes(columns, roles.unit), rows),
@@ -143,7 +164,7 @@ def decide(
         variant=variants,
         bucket=buckets,
         lineages=tuple(arm.lineage for arm in rollout.arms),
-        reasons=reasons,
+        reasons=given,
     )
     undecodable = {int(row): Reason(columns.reason[row]) for row in np.flatnonzero(~usable)}
     return Verdict(decisions, rows, undecodable, rejected)
@@ -204,13 +225,13 @@ def _score(
     rows: NDArray[np.int64],
     variants: NDArray[np.uint8],
     rollout: Rollout,
-    reason_codes: int,
+    reasons: Reasons,
 ) -> _Scored:
     scored = _Scored(np.empty(len(rows)), np.empty(len(rows), np.uint8), {}, {})
     for index, arm in enumerate(rollout.arms):
         positions = np.flatnonzero(variants == index) if len(rollout.arms) > 1 else np.arange(len(rows))
         if len(positions):
-            _score_arm(columns, rows, positions, arm, reason_codes, scored)
+            _score_arm(columns, rows, positions, arm, reasons, scored)
     return scored
 
 
@@ -219,7 +240,7 @@ def _score_arm(
     rows: NDArray[np.int64],
     positions: NDArray[np.int64],
     arm: Arm,
-    reason_codes: int,
+    reasons: Reasons,
     into: _Scored,
 ) -> None:
     names = arm.scorer.features
@@ -234,10 +255,10 @@ def _score_arm(
     outcomes = (scores >= arm.thresholds.review_at).astype(np.uint8)
     outcomes[scores >= arm.thresholds.decline_at] = Outcome.DECLINE
     into.scores[positions], into.outcomes[positions] = scores, outcomes
-    flagged = np.flatnonzero(outcomes)
-    if reason_codes and len(flagged):
-        contributions = arm.scorer.contributions(features[flagged])
-        for at, codes in zip(flagged, _top(contributions, names, reason_codes), strict=True):
+    explained = reasons.wanted(outcomes)
+    if len(explained):
+        contributions = arm.scorer.contributions(features[explained])
+        for at, codes in zip(explained, _top(contributions, arm.codes, reasons.count), strict=True):
             into.reasons[int(positions[at])] = codes
 
 
@@ -258,13 +279,13 @@ def _unfit(columns: Columns, features: NDArray[np.float32], rows: NDArray[np.int
     return rejected
 
 
-def _top(contributions: NDArray[np.float32], names: Sequence[str], k: int) -> list[list[ReasonCode]]:
+def _top(contributions: NDArray[np.float64], codes: Sequence[str], k: int) -> list[list[ReasonCode]]:
     """The k features of each row that push most toward fraud, largest first; the last column is the bias."""
     without_bias = contributions[:, :-1]
     order = np.argsort(-without_bias, axis=1, kind="stable")[:, :k]
     largest = np.take_along_axis(without_bias, order, axis=1)
     return [
-        [ReasonCode(names[i], value) for i, value in zip(indices, values, strict=True) if value > 0]
+        [ReasonCode(codes[i], value) for i, value in zip(indices, values, strict=True) if value > 0]
         for indices, values in zip(order.tolist(), largest.tolist(), strict=True)
     ]
 

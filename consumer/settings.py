@@ -3,7 +3,7 @@
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -115,7 +115,10 @@ class WorkerSettings(BaseModel):
     challenger_share: float = Field(0.0, ge=0, le=1, description="Share of the cards that the challenger scores.")
     experiment: str = Field("default", description="Id of the experiment that splits the cards.")
     salt_id: str = Field("default-1", description="Salt of the split: another salt, another split.")
-    reason_codes: int = Field(3, ge=0, le=20, description="Reason codes on each review and decline.")
+    reason_codes: int = Field(3, ge=0, le=20, description="Most reason codes on one decision.")
+    reasons_for: list[Literal["approve", "review", "decline"]] = Field(
+        ["review", "decline"], description="Outcomes that carry reason codes."
+    )
 
     store: str | None = Field(
         None, description="Where models and the rollout are kept: s3://bucket/prefix or a directory."

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.clients import admin_client, make_consumer, producer_maker
 from consumer.dead_letters import letters
-from consumer.decide import Arm, Bounds, Roles, Rollout, Source, Thresholds, Verdict, decide
+from consumer.decide import Arm, Bounds, Reasons, Roles, Rollout, Source, Thresholds, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Messages, Outbox
 from consumer.health import HealthServer
 from consumer.loop import Loop
@@ -31,9 +31,10 @@ from models.artifact import check_features, load
 from models.model import Model
 from models.routing import Experiment, single, two_way
 from models.sandbox import Sandbox
+from models.shap import Recursion
 from models.signature import public_keys
 from schemas.columns import Columns
-from schemas.decision import Decisions, Lineage
+from schemas.decision import Decisions, Lineage, Outcome
 from schemas.errors import ConfigurationError
 from schemas.registry import RegistryUnavailableError
 
@@ -65,6 +66,9 @@ def _load_models(paths: Sequence[Path], settings: WorkerSettings) -> list[Model]
     for path, model in zip(paths, models, strict=True):
         if fields is not None:
             check_features(model.manifest, fields, str(path))
+        for explainer in model.ensemble.explainers:
+            if isinstance(explainer, Recursion):
+                log.warning("slow_reasons", model=model.name, version=model.version, reason=explainer.reason)
     return models
 
 
@@ -86,7 +90,8 @@ def _arm(model: Model, experiment: Experiment, index: int) -> Arm:
         probability=variant.share,
     )
     required = np.array([feature.missing == "reject" for feature in model.manifest.features])
-    return Arm(model, Thresholds(policy.version, policy.review_at, policy.decline_at), lineage, required)
+    thresholds = Thresholds(policy.version, policy.review_at, policy.decline_at)
+    return Arm(model, thresholds, lineage, required, model.codes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,8 @@ class Scoring:
         self._encode = encode
         self._roles = Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
         self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
-        self._reason_codes = settings.reason_codes
+        explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
+        self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
         self._dead_letters_topic = settings.dead_letters_topic
         self._topics = topics
@@ -149,7 +155,7 @@ class Scoring:
         decoded = time.perf_counter()
         source = Source(records.topic, records.partitions, records.offsets)
         now = int(self._clock() * 1000)
-        verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reason_codes, now)
+        verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reasons, now)
         decided = time.perf_counter()
         dead = letters(
             records, verdict.undecodable, verdict.rejected, self._dead_letters_topic, self._topics.dead_letters

@@ -6,6 +6,7 @@ import typer
 
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
+from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
@@ -27,6 +28,7 @@ app.command()(train)
 app.add_typer(models, name="models")
 app.command()(produce)
 app.command()(tail)
+app.command()(with_settings(explain))
 app.command()(with_settings(score))
 app.command()(with_settings(config))
 

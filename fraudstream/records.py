@@ -8,15 +8,28 @@ from typing import Any
 import fastavro
 import msgspec
 
+from consumer.settings import WorkerSettings
+from consumer.wire import TRANSACTION_SCHEMA_ID
 from schemas.errors import InvalidRecordError
 from schemas.flat import parse
 from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, single_object_prefix
-from schemas.load import load
-from schemas.registry import SchemaSource
+from schemas.load import load, load_file
+from schemas.registry import PinnedSchemas, RegistryClient, SchemaSource
 
 SHIPPED = ("transaction", "decision", "dead_letter", "feature_sample", "label", "drift_report")
 LABEL_SCHEMA_ID = 3
 """Pinned Confluent schema id of labels, where there is no registry. Transactions have 1 and decisions 2."""
+
+
+def schemas_of(settings: WorkerSettings, topic: str, given: Mapping[int, Mapping[str, Any]]) -> SchemaSource:
+    """Where the schemas of ``topic`` are found: the registry of the settings, else those pinned there or ``given``."""
+    if settings.schema_registry_url is not None:
+        subjects = list(dict.fromkeys([f"{topic}-value", *settings.schema_subjects]))
+        return RegistryClient(settings.schema_registry_url, subjects, settings.schema_registry)
+    shipped = {TRANSACTION_SCHEMA_ID: "transaction", settings.output_schema_id: "decision", LABEL_SCHEMA_ID: "label"}
+    pinned: dict[int, Mapping[str, Any]] = {number: load(name) for number, name in shipped.items()}
+    pinned |= {number: load_file(path) for number, path in settings.input_schema_ids.items()}
+    return PinnedSchemas(pinned | dict(given))
 
 
 class RecordReader:

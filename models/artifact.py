@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from models import content, manifest, signature
 from models.manifest import MANIFEST_FILE, SIGNATURE_FILE, File, Manifest, from_json, to_json
 from models.model import Model, open_model
+from models.reasons import REASONS_FILE
 from models.sandbox import Sandbox
 from models.structure import check_structure
 from schemas.errors import BadModelError, ConfigurationError
@@ -41,7 +42,8 @@ def from_files(
     Raises BadModelError, with the reason, where any of it fails.
     """
     described = check_files(files, source, keys)
-    tried = {name: files[name] for name in (MANIFEST_FILE, *(member.file for member in described.members))}
+    members = [member.file for member in described.members]
+    tried = {name: files[name] for name in (MANIFEST_FILE, REASONS_FILE, *members) if name in files}
     if sandbox is not None:
         sandbox.check(tried, source)
     else:

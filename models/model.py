@@ -9,6 +9,8 @@ from scipy.special import expit
 
 from models.boosting import xgboost as xgb
 from models.manifest import Combine, GoldenRow, Manifest, Policy, digest
+from models.reasons import REASONS_FILE, ReasonName, read_reasons
+from models.shap import Explainer, explainer
 from schemas.errors import BadModelError
 
 GOLDEN_TOLERANCE = 1e-6
@@ -20,10 +22,13 @@ ADDITIVE_TOLERANCE = 1e-3
 class Ensemble:
     """Boosters over the same features, averaged by weight. The weights sum to 1; one booster is the ensemble of one.
 
+    ``explainers`` explain them, in the same order.
+
     ``combine`` says what is averaged: the log-odds, or the probabilities after the prior shift.
     """
 
     boosters: tuple[xgb.Booster, ...]
+    explainers: tuple[Explainer, ...]
     weights: tuple[float, ...]
     combine: Combine
     prior_shift: float
@@ -45,12 +50,11 @@ class Ensemble:
             margins += np.multiply(_margin(booster, features), weight, dtype=np.float64)
         return margins
 
-    def contributions(self, features: NDArray[np.float32], names: tuple[str, ...]) -> NDArray[np.float32]:
+    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n, k) features to (n, k + 1) shares of the mean log-odds, the bias with the prior shift last."""
-        matrix = xgb.DMatrix(features, feature_names=list(names), nthread=1)
-        shares = np.zeros((len(features), len(names) + 1), np.float32)
-        for booster, weight in self._members():
-            shares += np.float32(weight) * booster.predict(matrix, pred_contribs=True)
+        shares = np.zeros((len(features), features.shape[1] + 1))
+        for each, weight in zip(self.explainers, self.weights, strict=True):
+            shares += weight * each.contributions(features)
         shares[:, -1] += self.prior_shift
         return shares
 
@@ -71,12 +75,13 @@ def _margin(booster: xgb.Booster, features: NDArray[np.float32]) -> NDArray[np.f
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model in this process. ``sha256`` is the ``digest`` of its manifest."""
+    """A model in this process. ``sha256`` is the ``digest`` of its manifest, ``reasons`` names some of its features."""
 
     manifest: Manifest
     sha256: bytes
     ensemble: Ensemble
     features: tuple[str, ...]
+    reasons: Mapping[str, ReasonName]
 
     @property
     def name(self) -> str:
@@ -97,13 +102,18 @@ class Model:
         """(n, k) float32 features in the order of ``features``, NaN where missing, to (n,) probabilities of fraud."""
         return self.ensemble.score(features)
 
-    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """What each feature is called in a decision: the code that it was given, or its own name."""
+        return tuple(self.reasons[name].code if name in self.reasons else name for name in self.features)
+
+    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n, k) float32 features to (n, k + 1) shares of the log-odds by TreeSHAP (Lundberg 2020), the bias last.
 
         The bias includes the prior shift, so that each row sums to the log-odds of its score. An ensemble that averages
         probabilities has no additive log-odds: its rows sum to the weighted mean of the log-odds of its members.
         """
-        return self.ensemble.contributions(features, self.features)
+        return self.ensemble.contributions(features)
 
 
 def open_model(manifest: Manifest, files: Mapping[str, bytes], threads: int) -> Model:
@@ -113,8 +123,11 @@ def open_model(manifest: Manifest, files: Mapping[str, bytes], threads: int) -> 
     """
     boosters = tuple(_booster(files[member.file], member.file, threads) for member in manifest.members)
     weights = tuple(member.weight for member in manifest.members)
-    ensemble = Ensemble(boosters, weights, manifest.combine, manifest.prior_shift)
-    return Model(manifest, digest(manifest), ensemble, tuple(feature.name for feature in manifest.features))
+    explainers = tuple(map(explainer, boosters))
+    ensemble = Ensemble(boosters, explainers, weights, manifest.combine, manifest.prior_shift)
+    features = tuple(feature.name for feature in manifest.features)
+    reasons = read_reasons(files.get(REASONS_FILE, b"{}"), REASONS_FILE, features)
+    return Model(manifest, digest(manifest), ensemble, features, reasons)
 
 
 def _booster(data: bytes, name: str, threads: int) -> xgb.Booster:
@@ -138,6 +151,8 @@ def golden_rows(features: NDArray[np.float32], scores: NDArray[np.float64]) -> t
 def check_scores(model: Model) -> None:
     """Raise BadModelError unless the model scores its golden rows as in training, and explains these scores."""
     rows = np.array([row.features for row in model.manifest.golden_rows], np.float32)  # None becomes NaN
+    if np.isinf(rows).any():
+        raise BadModelError("a golden row holds a number that no feature can have")
     expected = np.array([row.score for row in model.manifest.golden_rows])
     scores = model.score(rows)
     if scores.shape != expected.shape or not ((scores >= 0) & (scores <= 1)).all():

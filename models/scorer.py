@@ -24,5 +24,5 @@ class Scorer(Protocol):
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n, k) features, NaN where missing, to (n,) probabilities."""
 
-    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n, k) features to (n, k + 1) shares of the log-odds (TreeSHAP), the bias last."""

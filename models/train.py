@@ -30,6 +30,7 @@ from models.manifest import (
 )
 from models.metrics import Metrics
 from models.model import Ensemble, golden_rows, probability
+from models.reasons import REASONS_FILE, read_reasons
 from models.report import page
 from models.split import parts, weights
 from schemas.dataset import Dataset
@@ -115,15 +116,24 @@ class _Part:
 
 
 def train_to(
-    path: Path, dataset: Dataset, settings: TrainingSettings, on_round: Callable[[], None] = lambda: None
+    path: Path,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    on_round: Callable[[], None] = lambda: None,
+    reasons: bytes | None = None,
 ) -> Trained:
     """Train on ``dataset`` and write the artifact, with its report, to the directory ``path``.
 
-    Raises ConfigurationError as ``train`` and ``artifact.save`` do.
+    ``reasons`` is the content of a ``reasons.json`` to put beside the model.
+
+    Raises ConfigurationError as ``read_reasons``, ``train`` and ``artifact.save`` do.
     """
+    named = {} if reasons is None else {REASONS_FILE: reasons}
+    for name, content in named.items():
+        read_reasons(content, name, dataset.features)
     trained = train(dataset, settings, on_round)
     report = page(trained.manifest, trained.test, trained.baseline_test)
-    manifest = save(path, trained.manifest, {**trained.boosters, REPORT_FILE: report.encode()})
+    manifest = save(path, trained.manifest, {**trained.boosters, REPORT_FILE: report.encode(), **named})
     return replace(trained, manifest=manifest)
 
 
@@ -211,7 +221,7 @@ def _ensemble(
     """Boosters that differ by their seed: each sees other samples of the rows and columns. All have the same say."""
     seeds = range(settings.seed, settings.seed + settings.ensemble)
     boosters = tuple(_boost(learn, validate, names, replace(settings, seed=seed), on_round) for seed in seeds)
-    return Ensemble(boosters, (1 / len(boosters),) * len(boosters), settings.combine, prior_shift)
+    return Ensemble(boosters, (), (1 / len(boosters),) * len(boosters), settings.combine, prior_shift)
 
 
 def _file(settings: TrainingSettings, number: int) -> str:

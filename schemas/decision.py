@@ -56,7 +56,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class ReasonCode:
-    """A feature and its share of the log-odds."""
+    """A feature, by its code or its name, and its share of the log-odds."""
 
     feature: str
     contribution: float
@@ -199,6 +199,12 @@ def decision_id(topic: str, partition: int, offset: int, replay: str | None = No
     """The id of the decision for one source record: the same record and replay name, the same id, for ever."""
     ids = _decision_ids(topic, replay, np.array([partition], np.int32), np.array([offset], np.int64))
     return UUID(bytes=ids[0].tobytes())
+
+
+def place_of(identity: UUID) -> tuple[int, int]:
+    """The partition and the offset of the source record that ``decision_id`` was made from."""
+    place = identity.int & ((1 << 62) - 1)
+    return place >> 46, place & ((1 << 46) - 1)
 
 
 def _decision_ids(topic: str, replay: str | None, partition: NDArray[np.int32], offset: NDArray[np.int64]) -> Bytes:

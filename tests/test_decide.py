@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.decide import Arm, Bounds, Rejection, Roles, Rollout, Source, Thresholds, decide
+from consumer.decide import Arm, Bounds, Reasons, Rejection, Roles, Rollout, Source, Thresholds, decide
 from models.routing import Experiment, single, two_way
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
-from schemas.decision import Lineage, to_records
+from schemas.decision import Lineage, Outcome, to_records
 
 NOW = 1_700_000_000_000
 DAY = 86_400_000
@@ -36,7 +36,7 @@ def arm(experiment, index, scorer=None, required=(False, False)):
     lineage = Lineage(
         "p1", 0.5, 0.9, "m", f"v{index}", bytes(32), "xgboost", experiment.id, 1, variant.name, "s", variant.share
     )
-    return Arm(scorer or FirstFeature(), Thresholds("p1", 0.5, 0.9), lineage, np.array(required))
+    return Arm(scorer or FirstFeature(), Thresholds("p1", 0.5, 0.9), lineage, np.array(required), ("V1", "AMOUNT"))
 
 
 def rollout(challenger_share=None, **options):
@@ -79,10 +79,13 @@ def transactions(v1, **columns):
     )
 
 
-def run(columns, over=None, reason_codes=1):
+FLAGGED = (Outcome.REVIEW, Outcome.DECLINE)
+
+
+def run(columns, over=None, reason_codes=1, reasons_for=FLAGGED):
     n = len(columns.reason)
     source = Source("transactions", np.zeros(n, np.int32), np.arange(n, dtype=np.int64))
-    return decide(columns, source, ROLES, BOUNDS, over or rollout(), reason_codes, NOW)
+    return decide(columns, source, ROLES, BOUNDS, over or rollout(), Reasons(reason_codes, reasons_for), NOW)
 
 
 def test_scores_meet_the_policy_at_its_thresholds():
@@ -98,6 +101,26 @@ def test_only_flagged_rows_carry_reasons_and_they_push_toward_fraud():
     codes = [record["reason_codes"] for record in to_records(verdict.decisions)]
     assert codes[0] == []
     assert [code["feature"] for code in codes[1]] == ["V1"]
+
+
+def test_reasons_are_given_for_the_outcomes_that_were_chosen_alone():
+    v1 = [0.1, 0.6, 0.95]
+
+    given = {
+        outcomes: [
+            len(record["reason_codes"]) for record in to_records(run(transactions(v1), None, 1, outcomes).decisions)
+        ]
+        for outcomes in [(), (Outcome.DECLINE,), FLAGGED, tuple(Outcome)]
+    }
+
+    assert given == {(): [0, 0, 0], (Outcome.DECLINE,): [0, 0, 1], FLAGGED: [0, 1, 1], tuple(Outcome): [1, 1, 1]}
+
+
+def test_a_reason_bears_the_code_of_its_feature_and_the_largest_comes_first():
+    verdict = run(transactions([0.6], amount=[5.0]), reason_codes=2)
+
+    (record,) = to_records(verdict.decisions)
+    assert [code["feature"] for code in record["reason_codes"]] == ["AMOUNT", "V1"]
 
 
 @pytest.mark.parametrize(

@@ -22,15 +22,13 @@ from rich.live import Live
 from rich.table import Table
 
 from consumer.settings import WorkerSettings
-from consumer.wire import TRANSACTION_SCHEMA_ID
 from fraudstream.commands.connection import Bootstrap, Config, Properties, Registry, connect, settings_of
 from fraudstream.conditions import Condition, parse_condition
 from fraudstream.kafka import ANSWER_SECONDS, Connection, sentence
 from fraudstream.record_table import make_table
-from fraudstream.records import LABEL_SCHEMA_ID, RecordReader
+from fraudstream.records import RecordReader, schemas_of
 from schemas.errors import InvalidRecordError
-from schemas.load import load, load_file
-from schemas.registry import PinnedSchemas, RegistryClient, SchemaSource
+from schemas.load import load_file
 
 _CHUNK = 1_000
 
@@ -67,7 +65,7 @@ def tail(
     """
     conditions = [_condition(text) for text in where or ()]
     settings = settings_of(config, bootstrap_servers, kafka, schema_registry_url)
-    reader = RecordReader(_schemas(settings, topic, schema or ()))
+    reader = RecordReader(schemas_of(settings, topic, dict(map(_schema_file, schema or ()))))
     connection = connect(settings)
     partitions = connection.partitions(topic)
     found = (
@@ -111,16 +109,6 @@ def _condition(text: str) -> Condition:
         return parse_condition(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--where") from None
-
-
-def _schemas(settings: WorkerSettings, topic: str, given: list[str] | tuple[str, ...]) -> SchemaSource:
-    if settings.schema_registry_url is not None:
-        subjects = list(dict.fromkeys([f"{topic}-value", *settings.schema_subjects]))
-        return RegistryClient(settings.schema_registry_url, subjects, settings.schema_registry)
-    shipped = {TRANSACTION_SCHEMA_ID: "transaction", settings.output_schema_id: "decision", LABEL_SCHEMA_ID: "label"}
-    pinned = {number: load(name) for number, name in shipped.items()}
-    pinned |= {number: load_file(path) for number, path in settings.input_schema_ids.items()}
-    return PinnedSchemas(pinned | dict(map(_schema_file, given)))
 
 
 def _schema_file(text: str) -> tuple[int, dict[str, Any]]:

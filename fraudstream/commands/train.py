@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from models.manifest import Combine, Manifest
 from producer import sample_path
 from schemas.dataset import read_dataset
+from schemas.errors import ConfigurationError
 
 
 def train(
@@ -38,6 +39,10 @@ def train(
     amount: Annotated[str | None, typer.Option(help="Column with the amount. Default: amount or Amount.")] = None,
     features: Annotated[
         str | None, typer.Option(help="Feature columns, by comma. Default: all columns of floating-point numbers.")
+    ] = None,
+    reason_names: Annotated[
+        Path | None,
+        typer.Option(help='JSON file of what features are called in decisions: {"V1": {"code": "…", "text": "…"}}.'),
     ] = None,
     mlflow: Annotated[
         str | None,
@@ -78,7 +83,7 @@ def train(
     )
     with _progress() as progress:
         task = progress.add_task("boosting", total=settings.rounds * settings.ensemble)
-        trained = train_to(out, dataset, settings, lambda: progress.advance(task))
+        trained = train_to(out, dataset, settings, lambda: progress.advance(task), _content(reason_names))
         progress.update(task, completed=settings.rounds * settings.ensemble)
     recorded = tracking.record(trained.manifest, out) if tracking else None
     if json:
@@ -89,6 +94,13 @@ def train(
     if recorded:
         console.print(f"In MLflow it is models:/{trained.manifest.name}/{recorded}", soft_wrap=True)
     console.print(f"Model and report are in {out}: see {out / 'report.html'}", soft_wrap=True)
+
+
+def _content(reason_names: Path | None) -> bytes | None:
+    try:
+        return None if reason_names is None else reason_names.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"--reason-names: {reason_names} cannot be read: {error.strerror}") from None
 
 
 def _summary(out: Path, manifest: Manifest, recorded: str | None) -> dict[str, Any]:

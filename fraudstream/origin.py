@@ -1,0 +1,111 @@
+"""Find a decision by its id on Kafka, and the transaction that it is about."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from uuid import UUID
+
+from confluent_kafka import OFFSET_BEGINNING as BEGINNING
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from consumer.settings import WorkerSettings
+from fraudstream.kafka import ANSWER_SECONDS, Connection, sentence
+from schemas.decision import place_of
+from schemas.errors import FraudstreamError
+
+CLOCK_SKEW_MS = 60_000
+"""A decision may bear an earlier time than its transaction where the clocks of their producers differ."""
+
+_CHUNK = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A decision and its transaction as they stand on their topics."""
+
+    decision: Message
+    transaction: Message
+
+
+def find(connection: Connection, settings: WorkerSettings, identity: UUID) -> Origin:
+    """The decision ``identity`` on the decisions topic, and the record of the input topic that its id points at.
+
+    Raises FraudstreamError where one of them is not (or no longer) there, what ``Connection.partitions`` raises, and
+    NotPermittedError where a topic cannot be read.
+    """
+    partition, offset = place_of(identity)
+    inputs = connection.partitions(settings.input_topic)
+    outputs = connection.partitions(settings.decisions_topic)
+    if partition not in inputs:
+        raise FraudstreamError(f"decision {identity}: topic {settings.input_topic} has no partition {partition}")
+    with closing(_consumer(connection, settings)) as consumer:
+        transaction = _record_at(consumer, settings.input_topic, partition, offset)
+        # Where the counts agree, the worker keeps a decision in the partition of its transaction.
+        candidates = [partition] if len(inputs) == len(outputs) else outputs
+        asked = [TopicPartition(settings.decisions_topic, each) for each in candidates]
+        decision = _decision(consumer, asked, identity, transaction.timestamp()[1] - CLOCK_SKEW_MS)
+    return Origin(decision, transaction)
+
+
+def _consumer(connection: Connection, settings: WorkerSettings) -> Consumer:
+    ours = {
+        "group.id": f"fraudstream-explain-{uuid.uuid4().hex}",  # asked for by librdkafka; nothing is ever committed
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }
+    return Consumer(settings.consumer_kafka | connection.properties | ours)
+
+
+def _record_at(consumer: Consumer, topic: str, partition: int, offset: int) -> Message:
+    place = f"offset {offset} of partition {partition} of topic {topic}"
+    try:
+        earliest, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), ANSWER_SECONDS)
+    except KafkaException as error:
+        raise sentence(error.args[0], f"topic {topic}") from None
+    if offset < earliest:
+        raise FraudstreamError(f"{place} is no longer there: the topic keeps what is from offset {earliest} on")
+    if offset >= end:
+        raise FraudstreamError(f"{place} was never written: the topic ends at offset {end}")
+    consumer.assign([TopicPartition(topic, partition, offset)])
+    message = next(_to_the_end(consumer, 1), None)
+    if message is None or message.offset() != offset:
+        raise FraudstreamError(f"{place} holds no committed record")
+    return message
+
+
+def _decision(consumer: Consumer, asked: list[TopicPartition], identity: UUID, since: int) -> Message:
+    """The decision on one of the partitions: first sought among those from the time ``since`` (ms) on, then in all."""
+    try:
+        moments = [TopicPartition(each.topic, each.partition, max(0, since)) for each in asked]
+        starts = list(consumer.offsets_for_times(moments, ANSWER_SECONDS))
+    except KafkaException as error:
+        raise sentence(error.args[0], f"topic {asked[0].topic}") from None
+    everything = [TopicPartition(each.topic, each.partition, BEGINNING) for each in asked]
+    for assignment in (starts, everything):
+        consumer.assign(assignment)
+        for message in _to_the_end(consumer, len(assignment)):
+            if _names(message.value(), identity):
+                return message
+    raise FraudstreamError(f"topic {asked[0].topic} holds no decision {identity}")
+
+
+def _names(value: bytes | None, identity: UUID) -> bool:
+    """Whether a decision bears the id: in Avro its first 16 bytes behind any framing, in JSON its text."""
+    return value is not None and (identity.bytes in value[:26] or str(identity).encode() in value[:80])
+
+
+def _to_the_end(consumer: Consumer, partitions: int) -> Iterator[Message]:
+    """What is assigned, up to where each partition ends now."""
+    ended: set[int | None] = set()
+    while len(ended) < partitions:
+        for message in consumer.consume(_CHUNK, 0.2):
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its only name
+                ended.add(message.partition())
+            elif not error.retriable():
+                raise sentence(error, f"topic {message.topic()} cannot be read")
