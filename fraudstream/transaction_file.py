@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from models.manifest import Feature
 from schemas.errors import ConfigurationError
 
-
 LARGEST = float(np.finfo(np.float32).max)
 
 
