@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from models.manifest import Feature
 from schemas.errors import ConfigurationError
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 def read_features(file: Path, features: Sequence[Feature]) -> NDArray[np.float32]:
     """The values (k,) of ``features`` in the JSON object in ``file``, NaN where one is null or left out.
@@ -42,6 +44,6 @@ def _number(value: Any, feature: Feature, file: Path) -> float:
         if feature.missing == "reject":
             raise ConfigurationError(f"{file} lacks {feature.name}, which the model requires")
         return np.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > np.finfo(np.float32).max:
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST:
         raise ConfigurationError(f"{feature.name} in {file} is not a number that a model can take")
     return float(value)

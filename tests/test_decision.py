@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.columns import BytesColumn
-from schemas.decision import Decisions, Lineage, Outcome, ReasonCode, decision_id, encode, encode_json, to_records
+from schemas.decision import (
+    Decisions,
+    Lineage,
+    Outcome,
+    ReasonCode,
+    decision_id,
+    encode,
+    encode_json,
+    place_of,
+    to_records,
+)
 
 SCHEMA = fastavro.parse_schema(json.loads((Path(__file__).parents[1] / "schemas" / "decision.avsc").read_text()))
 
@@ -196,6 +206,11 @@ def test_golden_decision_ids_never_change():
 @pytest.mark.parametrize(("partition", "offset"), [(0, 1), (1, 0), (65_535, 2**46 - 1)])
 def test_two_records_of_a_topic_never_share_a_decision_id(partition, offset):
     assert decision_id("transactions", partition, offset) != decision_id("transactions", 0, 0)
+
+
+@pytest.mark.parametrize(("partition", "offset"), [(0, 0), (0, 1), (1, 0), (65_535, 2**46 - 1)])
+def test_a_decision_id_tells_where_its_transaction_stands(partition, offset):
+    assert place_of(decision_id("transactions", partition, offset, "a replay")) == (partition, offset)
 
 
 def test_the_outcomes_are_the_symbols_of_the_schema():
