@@ -22,7 +22,7 @@ from models.artifact import load
 from models.shap import Recursion
 from models.train import TrainingSettings, train_to
 from producer import sample_path
-from schemas.columns import BytesColumn, Columns, NumberColumn
+from schemas.columns import BytesColumn, Column, Columns, NumberColumn
 from schemas.dataset import read_dataset
 from schemas.decision import Outcome
 
@@ -49,12 +49,13 @@ def microseconds(work: Callable[[], object], calls: int) -> float:
 
 def compare_contributions(model_dir: Path, features: NDArray[np.float32]) -> list[dict[str, float]]:
     model = load(model_dir)
+    tables = model.ensemble.explainers[0]
     peer = Recursion(model.ensemble.boosters[0], "the peer")
     results = []
     for count in ROWS:
         rows, calls = features[:count], max(2, 200 // count)
-        ours = microseconds(lambda rows=rows: model.ensemble.explainers[0].contributions(rows), calls) / count
-        theirs = microseconds(lambda rows=rows: peer.contributions(rows), calls) / count
+        ours = microseconds(partial(tables.contributions, rows), calls) / count
+        theirs = microseconds(partial(peer.contributions, rows), calls) / count
         results.append({"rows": count, "tables_us": ours, "xgboost_us": theirs, "ratio": theirs / ours})
     return results
 
@@ -65,7 +66,8 @@ def columns_of(features: NDArray[np.float32], names: tuple[str, ...]) -> Columns
     text = BytesColumn(ids, np.arange(count) * 13, np.full(count, 13), None)
     numbers = {name: NumberColumn(features[:, at].astype(np.float64), None) for at, name in enumerate(names)}
     times = NumberColumn(np.full(count, NOW, np.int64), None)
-    return Columns(np.zeros(count, np.uint8), {"transaction_id": text, "card_id": text, "event_time": times} | numbers)
+    columns: dict[str, Column] = {"transaction_id": text, "card_id": text, "event_time": times, **numbers}
+    return Columns(np.zeros(count, np.uint8), columns)
 
 
 def flagging(rollout: Rollout, features: NDArray[np.float32], share: float) -> Rollout:
