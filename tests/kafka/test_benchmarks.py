@@ -80,7 +80,14 @@ def test_a_tiny_run_measures_each_contender_and_writes_the_figures_as_json(bed, 
         "fraudstream exactly-once": EVENTS,
     }
     assert all(found["rate"] > 0 and found["memory"] > 0 for found in runs.values())
-    assert set(runs["fraudstream exactly-once"]["stages"]) == {"consume", "process", "publish"}
+    assert set(runs["fraudstream exactly-once"]["stages"]) == {
+        "consume",
+        "decode",
+        "decide",
+        "encode",
+        "produce",
+        "commit",
+    }
     assert [bar["claim"] for bar in document["bars"]] == ["exactly-once ÷ pass-through", "exactly-once ÷ naive"]
     assert str(tmp_path.parent) not in json.dumps(document)
 
