@@ -53,7 +53,7 @@ def _letter(
 def _attempts(received: Headers) -> int:
     """How often this record was a dead letter before; 0 where the header is absent or not ours."""
     before = dict(received).get(ATTEMPT)
-    return int(before) if before is not None and before.isdigit() else 0
+    return int(before) if before is not None and len(before) < 10 and before.isdigit() else 0
 
 
 def _sentence(reason: Reason) -> str:

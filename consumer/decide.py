@@ -183,7 +183,7 @@ def _validate(
         (Rejection.MISSING_EVENT_TIME, time.null),
         (
             Rejection.EVENT_TIME_OUT_OF_RANGE,
-            (time.values < bounds.earliest) | (time.values > now + bounds.lead),
+            ~((time.values >= bounds.earliest) & (time.values <= now + bounds.lead)),
         ),
         (Rejection.NON_FINITE_AMOUNT, ~np.isfinite(amount.values)),
         (Rejection.NON_FINITE_AMOUNT, amount.null),

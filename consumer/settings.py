@@ -169,5 +169,5 @@ def _mask(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _mask(key, inner) for key, inner in value.items()}
     if isinstance(value, str) and "://" in value and "@" in value:
-        return re.sub(r"//[^@/]*@", "//****@", value)
+        return re.sub(r"//.*@", "//****@", value)
     return "****" if SECRET.search(name) and value else value
