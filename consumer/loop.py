@@ -15,6 +15,7 @@ from consumer.delivery import Delivery, Outbox, Place, PublishError
 from consumer.faults import Fault, classify
 from consumer.records import RecordBatch
 from consumer.settings import Start
+from consumer.until import Until
 from schemas.errors import ConfigurationError, NotPermittedError
 
 log = structlog.get_logger()
@@ -25,9 +26,10 @@ REWIND_PAUSE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A processed batch that waits for its turn to be published."""
+    """A processed batch that waits for its turn to be published, and the offsets to commit with it."""
 
     records: RecordBatch
+    offsets: list[TopicPartition]
     outbox: Outbox
     seconds: dict[str, float]
 
@@ -37,7 +39,8 @@ class Loop:
 
     Polling, and with it every rebalance callback, happens only while nothing is being published. A batch that was
     processed but not yet published when partitions go away is dropped: their next owner, or this worker after a
-    rewind, reads it again.
+    rewind, reads it again. With ``until`` nothing from beyond its stops is processed, and each stop is committed as
+    soon as all before it are.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Loop:
         batch_size: int,
         poll_seconds: float,
         start: Start,
+        until: Until | None = None,
         observe: Callable[[Mapping[str, float], int], None] = lambda _seconds, _records: None,
     ) -> None:
         self._consumer = consumer
@@ -59,6 +63,7 @@ class Loop:
         self._batch_size = batch_size
         self._poll_seconds = poll_seconds
         self._start = start
+        self._until = until
         self._observe = observe
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._prepared: _Prepared | None = None
@@ -116,12 +121,21 @@ class Loop:
         self.rewinds += 1
         self._prepared, self._rewind_due = None, False
         time.sleep(REWIND_PAUSE_SECONDS)
-        for partition in self._positions(self._consumer.assignment()):
+        assignment = self._consumer.assignment()
+        self._read_again(assignment)
+        for partition in self._positions(assignment):
             self._consumer.seek(partition)
 
     def _prepare(self, records: RecordBatch, waited: float) -> _Prepared:
-        outbox = self._process(records)
-        return _Prepared(records, outbox, {"consume": waited, **outbox.seconds})
+        outbox = self._process(records) if len(records) else Outbox()
+        return _Prepared(records, self._next_offsets(records), outbox, {"consume": waited, **outbox.seconds})
+
+    def _next_offsets(self, records: RecordBatch) -> list[TopicPartition]:
+        """For each partition the offset after its last record here, or its stop where it is through."""
+        following = {each.partition: each for each in records.next_offsets()}
+        if self._until is not None:
+            following |= {each: TopicPartition(self._topic, each, stop) for each, stop in self._until.due().items()}
+        return list(following.values())
 
     def _publish(self) -> "Future[_Prepared] | None":
         if self._prepared is None:
@@ -133,7 +147,7 @@ class Loop:
 
     def _publish_now(self, prepared: _Prepared, group: object) -> _Prepared:
         started = time.perf_counter()
-        place = Place(prepared.records.next_offsets(), self._consumer, group)
+        place = Place(prepared.offsets, self._consumer, group)
         commit = self._delivery.publish(prepared.outbox, place)
         prepared.seconds.update(produce=time.perf_counter() - started - commit, commit=commit)
         return prepared
@@ -158,10 +172,26 @@ class Loop:
         if first is None:
             return None
         rest = self._consumer.consume(self._batch_size - 1, 0) if self._batch_size > 1 else []
-        records = RecordBatch.of(self._topic, self._without_errors([first, *rest]))
+        messages = [first, *rest] if self._until is None else self._within([first, *rest], self._until)
+        records = RecordBatch.of(self._topic, self._without_errors(messages))
         if not self._assigned.issuperset(records.partitions.tolist()):
             records = records.only(self._assigned)
-        return records if len(records) else None
+        return records if len(records) or (self._until is not None and self._until.is_due) else None
+
+    def _within(self, messages: list[Message], until: Until) -> list[Message]:
+        """The messages before the stops; a partition that is through is read no further."""
+        # Of a partition that was just lost, the end says nothing: what came before it was lost too.
+        ours = [message for message in messages if message.partition() in {None, *self._assigned}]
+        inside, through = until.within(ours)
+        if through:
+            self._consumer.pause([TopicPartition(self._topic, each) for each in sorted(through)])
+        return inside
+
+    def _read_again(self, partitions: list[TopicPartition]) -> None:
+        """Forget that any of these came to its end."""
+        if self._until is not None:
+            self._until.forget(each.partition for each in partitions)
+            self._consumer.resume(partitions)
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
         if not any(map(Message.error, messages)):
@@ -189,6 +219,7 @@ class Loop:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
         consumer.incremental_assign(self._positions(partitions))
+        self._read_again(partitions)
         self._assigned.update(p.partition for p in partitions)
         log.info("assigned", partitions=sorted(self._assigned))
 
