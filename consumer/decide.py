@@ -116,11 +116,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``."""
+    """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``.
+
+    ``replay`` is the name under which they are decided again, None when live.
+    """
 
     topic: str
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    replay: str | None = None
 
 
 def decide(
@@ -165,6 +169,7 @@ def decide(
         bucket=buckets,
         lineages=tuple(arm.lineage for arm in rollout.arms),
         reasons=given,
+        replay=source.replay,
     )
     undecodable = {int(row): Reason(columns.reason[row]) for row in np.flatnonzero(~usable)}
     return Verdict(decisions, rows, undecodable, rejected)

@@ -24,8 +24,10 @@ from consumer.health import HealthServer
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.records import RecordBatch
+from consumer.replay import Plan
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
+from consumer.until import Until
 from consumer.wire import decision_encoder, input_fields, transaction_reader
 from models.artifact import check_features, load
 from models.model import Model
@@ -134,8 +136,10 @@ class Scoring:
         topics: Topics,
         on_published: Callable[[RecordBatch, Verdict], None],
         clock: Callable[[], float] = time.time,
+        replay: str | None = None,
     ) -> None:
         self._rollout = rollout
+        self._replay = replay
         self._read = read
         self._encode = encode
         self._roles = Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
@@ -153,7 +157,7 @@ class Scoring:
         started = time.perf_counter()
         columns = self._read(records.values)
         decoded = time.perf_counter()
-        source = Source(records.topic, records.partitions, records.offsets)
+        source = Source(records.topic, records.partitions, records.offsets, self._replay)
         now = int(self._clock() * 1000)
         verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reasons, now)
         decided = time.perf_counter()
@@ -197,9 +201,9 @@ def _by_partition(partitions: np.ndarray) -> Iterator[tuple[int, list[int] | Non
 
 
 class Worker:
-    """One process, one slot: everything between the settings and the loop."""
+    """One process, one slot: everything between the settings and the loop; with a ``plan`` only what that replays."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, plan: Plan | None = None) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
         rollout = load_rollout(settings)
@@ -218,6 +222,7 @@ class Worker:
             settings,
             topics,
             self._observe,
+            replay=None if plan is None else plan.name,
         )
         make_producer = producer_maker(settings)
         delivery: Delivery = (
@@ -226,7 +231,11 @@ class Worker:
             else AtLeastOnce(make_producer)
         )
         self._delivery = delivery
-        consumer = make_consumer(settings, lambda text: self.metrics.observe_statistics(text, settings.input_topic))
+        consumer = make_consumer(
+            settings,
+            lambda text: self.metrics.observe_statistics(text, settings.input_topic),
+            tells_ends=plan is not None,
+        )
         self._loop = Loop(
             consumer,
             delivery,
@@ -235,6 +244,7 @@ class Worker:
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             start=settings.start,
+            until=None if plan is None else Until(plan.stops),
             observe=self.metrics.observe_times,
         )
         self._beat = time.monotonic()

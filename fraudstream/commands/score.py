@@ -7,6 +7,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.supervisor import Supervisor
 from fraudstream import logs
@@ -40,8 +41,8 @@ def score(
     sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_worker).run())
 
 
-def run_worker(settings: WorkerSettings) -> int:
-    """One worker in this process; its exit code."""
+def run_worker(settings: WorkerSettings, plan: Plan | None = None) -> int:
+    """One worker in this process, for a replay with its ``plan``; its exit code."""
     # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
     from consumer.worker import Worker  # noqa: PLC0415
 
@@ -49,7 +50,7 @@ def run_worker(settings: WorkerSettings) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)
     try:
-        Worker(settings).run()
+        Worker(settings, plan).run()
     except FraudstreamError as error:
         structlog.get_logger().error("cannot_continue", slot=settings.slot_id)
         print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
