@@ -84,13 +84,20 @@ class Stream:
         assert producer.flush(60) == 0
         return count
 
+    @property
+    def connection(self):
+        """The options by which any command finds the topics."""
+        return (
+            *("--bootstrap-servers", self.bootstrap, "--group", self.name, "--log-format", "json"),
+            *("--input-topic", self.input, "--decisions-topic", self.decisions),
+            *("--dead-letters-topic", self.dead_letters),
+        )
+
     def start(self, *options, slot=0):
         command = [
-            *(sys.executable, "-m", "fraudstream", "score", "--log-format", "json"),
-            *("--bootstrap-servers", self.bootstrap, "--group", self.name),
+            *(sys.executable, "-m", "fraudstream", "score", *self.connection),
             *(() if self.model is None else ("--model", self.model)),
-            *("--input-topic", self.input, "--decisions-topic", self.decisions),
-            *("--dead-letters-topic", self.dead_letters, "--metrics-port", "0", "--slot", str(slot)),
+            *("--metrics-port", "0", "--slot", str(slot)),
             *options,
         ]
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
@@ -100,6 +107,11 @@ class Stream:
         process.reader.start()
         self.processes.append(process)
         return process
+
+    def run(self, *words, timeout=120):
+        """Another command on the same topics, to its end."""
+        command = [sys.executable, "-m", "fraudstream", *words, *self.connection]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
     def committed(self):
         """How many records the group has committed over all partitions."""
