@@ -21,7 +21,7 @@ _TEXTS = ("unit", "source_topic", "replay", "experiment_id", "experiment_salt_id
 _NUMBERS = ("source_partition", "source_offset", "decided_at", "experiment_epoch", "experiment_bucket")
 
 
-class Assignment(NamedTuple):
+class Named(NamedTuple):
     """The rollout that a decision names, and the variant that it says the card has there."""
 
     experiment: bytes
@@ -46,7 +46,7 @@ class Outcomes:
     decided_at: NDArray[np.int64]
     unit: Sequence[bytes | None]
     bucket: NDArray[np.int64]
-    assignment: Sequence[Assignment]
+    named: Sequence[Named]
 
     def __len__(self) -> int:
         return len(self.readable)
@@ -123,7 +123,7 @@ def _from_columns(columns: Columns) -> Outcomes:
         decided_at=numbers["decided_at"],
         unit=texts["unit"],
         bucket=numbers["experiment_bucket"],
-        assignment=[Assignment(*each) for each in named],  # type: ignore[arg-type]
+        named=[Named(*each) for each in named],  # type: ignore[arg-type]
     )
 
 
@@ -194,11 +194,9 @@ def _from_rows(found: Sequence[_Row | None]) -> Outcomes:
         decided_at=integers([row.decided_at for row in rows]),
         unit=[row.unit.encode() for row in rows],
         bucket=integers([row.experiment.bucket for row in rows]),
-        assignment=[_assignment(row.experiment) for row in rows],
+        named=[_named(row.experiment) for row in rows],
     )
 
 
-def _assignment(experiment: _Experiment) -> Assignment:
-    return Assignment(
-        experiment.id.encode(), experiment.epoch, experiment.salt_id.encode(), experiment.variant.encode()
-    )
+def _named(experiment: _Experiment) -> Named:
+    return Named(experiment.id.encode(), experiment.epoch, experiment.salt_id.encode(), experiment.variant.encode())

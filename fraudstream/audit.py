@@ -175,7 +175,7 @@ class _Reading:
                 misrouted=self._assignments.wrong(
                     [outcomes.unit[row] or b"" for row in numbers],
                     outcomes.bucket[rows],
-                    [outcomes.assignment[row] for row in numbers],
+                    [outcomes.named[row] for row in numbers],
                 ),
             )
         )
