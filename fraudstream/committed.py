@@ -71,7 +71,8 @@ def read(consumer: Consumer, topic: str, spans: Sequence[Span], moved: Callable[
     consumer.assign([TopicPartition(topic, span.partition, span.start) for span in spans if len(span)])
     deadline = time.monotonic() + PATIENCE_SECONDS
     while progress.unfinished:
-        messages = consumer.consume(_CHUNK, 0.2)
+        first = consumer.poll(0.2)
+        messages = [] if first is None else [first, *consumer.consume(_CHUNK, 0)]
         records = RecordBatch.of(topic, [message for message in messages if message.error() is None])
         steps = progress.move(records, [message for message in messages if message.error() is not None])
         if steps:
@@ -79,9 +80,10 @@ def read(consumer: Consumer, topic: str, spans: Sequence[Span], moved: Callable[
             moved(steps)
         elif time.monotonic() > deadline:
             raise progress.held_back()
-        if len(records):
-            yield progress.within(records)
-    consumer.unassign()
+        inside = progress.within(records)
+        if len(inside):
+            yield inside
+    progress.close()
 
 
 class _Progress:
@@ -115,6 +117,11 @@ class _Progress:
         if self._reached[partition] == self._stops[partition] and partition in self.unfinished:
             self.unfinished.discard(partition)
             self._consumer.pause([TopicPartition(self._topic, partition)])
+
+    def close(self) -> None:
+        """Leave the consumer as it was found: a partition that is paused would be so in the next assignment too."""
+        self._consumer.resume([TopicPartition(self._topic, partition) for partition in self._reached])
+        self._consumer.unassign()
 
     def within(self, records: RecordBatch) -> RecordBatch:
         """Those of the records that lie in their spans: a live topic goes on behind them."""

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from consumer.assignments import SplitOf
 from consumer.audit import Report
 from consumer.ranges import GRAMMAR, Point, parse_point
 from consumer.settings import WorkerSettings
@@ -19,6 +20,9 @@ from consumer.sheet import Anomaly
 from fraudstream.audit import Question, Tell
 from fraudstream.audit import audit as run
 from fraudstream.commands.connection import connect
+from models.rollout_store import RolloutStore
+from models.routing import Experiment
+from models.store import NotStoredError, open_store
 from schemas.errors import FraudstreamError
 
 COMMITTED = "committed"
@@ -39,8 +43,9 @@ def audit(
 
     Reads INPUT_TOPIC, DECISIONS_TOPIC and DEAD_LETTERS_TOPIC as any reader of committed records, and joins no group.
     Exits 0 if nothing is amiss and 1 if something is: lost, doubled, out of order, decided from an aborted record,
-    without a source, torn out of its transaction, or given a variant that its card does not have. With DELIVERY
-    at_least_once what is doubled is counted and allowed. Names places, never payloads.
+    without a source, torn out of its transaction, or in a bucket (with a STORE that holds rollouts: of a variant) that
+    its card does not have. With DELIVERY at_least_once what is doubled is counted and allowed. Names places, never
+    payloads.
 
     --to end also counts what nobody has decided yet as lost; the default, committed, does not look so far. Offsets
     are of INPUT_TOPIC; the outputs are read as far as they reach.
@@ -49,7 +54,7 @@ def audit(
     """
     now = int(time.time() * 1000)
     last = None if to == COMMITTED else _point("--to", to, now)
-    question = Question(_point("--from", from_, now), last, replay)
+    question = Question(_point("--from", from_, now), last, replay, _rollouts(settings))
     with _progress() as tell:
         report = run(connect(settings), settings, question, tell)
     if as_json:
@@ -58,6 +63,23 @@ def audit(
         _show(report, settings)
     if not report.clean:
         sys.exit(FraudstreamError.exit_code)
+
+
+def _rollouts(settings: WorkerSettings) -> SplitOf | None:
+    """What the rollouts in the store of the settings say; None where there is no store, or no rollout in it."""
+    if settings.store is None:
+        return None
+    rollouts = RolloutStore(open_store(settings.store, settings.store_endpoint))
+
+    def split_of(epoch: int) -> Experiment | None:
+        with suppress(NotStoredError):
+            return rollouts.at(epoch).split
+        return None
+
+    with suppress(NotStoredError):
+        rollouts.current()
+        return split_of
+    return None
 
 
 def _point(option: str, text: str, now: int) -> Point:
