@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from fraudstream.commands.audit import audit
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
 from fraudstream.commands.explain import explain
@@ -30,6 +31,7 @@ app.add_typer(models, name="models")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
+app.command()(with_settings(audit))
 app.command()(with_settings(score))
 app.add_typer(replay, name="replay")
 app.command()(with_settings(config))
