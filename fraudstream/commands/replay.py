@@ -21,6 +21,7 @@ from consumer.supervisor import Supervisor
 from fraudstream import logs
 from fraudstream.commands.connection import connect
 from fraudstream.commands.options import with_settings
+from fraudstream.commands.replay_diff import diff
 from fraudstream.commands.score import run_worker
 from fraudstream.replaying import Replaying
 
@@ -40,6 +41,10 @@ def run(
     to: Annotated[
         str, typer.Option("--to", help="Where it ends, likewise, and not beyond what is committed now.")
     ] = "end",
+    compare: Annotated[
+        bool,
+        typer.Option("--diff", help="Then compare with the live decisions, as `replay diff NAME` does."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Decide a range of transactions again, with the model given, into topics of their own.
@@ -62,9 +67,12 @@ def run(
     began = time.monotonic()
     done, before = _run(replaying, plan)
     _report(replaying, plan, done, done - before, time.monotonic() - began, as_json=as_json)
+    if compare:
+        diff(settings, name, as_json=as_json)
 
 
 replay.callback()(with_settings(run))
+replay.command()(with_settings(diff))
 
 
 def _plan(replaying: Replaying, settings: WorkerSettings, first: str, last: str, points: tuple[Point, Point]) -> Plan:

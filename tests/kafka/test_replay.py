@@ -8,6 +8,7 @@ import sys
 import uuid
 from contextlib import closing
 
+import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from worker_stream import decode, transactions, wait_until
@@ -15,9 +16,12 @@ from worker_stream import decode, transactions, wait_until
 from consumer.ranges import Extreme, Offset, Span
 from consumer.replay import Plan, begin
 from consumer.settings import WorkerSettings
+from consumer.wire import decision_encoder
 from fraudstream.kafka import Connection
+from fraudstream.replay_diff import ReplayDiff
 from fraudstream.replaying import Replaying
-from schemas.decision import decision_id
+from schemas.columns import BytesColumn
+from schemas.decision import Decisions, Lineage, decision_id
 from schemas.errors import FraudstreamError
 
 
@@ -58,7 +62,7 @@ def leave_a_committed_and_an_aborted_transaction(stream, records):
     return 20
 
 
-def test_a_replay_decides_its_range_again_and_the_live_group_does_not_notice(stream, sample):
+def test_a_replay_decides_its_range_again_and_the_live_group_does_not_notice(stream, sample, tmp_path):
     count = stream.publish(transactions(sample, 8_000))
     count += leave_a_committed_and_an_aborted_transaction(stream, transactions(sample, 40))
     worker = stream.start()
@@ -87,6 +91,12 @@ def test_a_replay_decides_its_range_again_and_the_live_group_does_not_notice(str
         assert record["replay"] == "again"
         assert message.partition() == place[0]
     assert (committed(stream.bootstrap, stream.name, stream.input, 4), ends(stream, stream.decisions)) == before
+    difference = stream.run("replay", "diff", "again", "--json", "--html", tmp_path / "page.html")
+    assert difference.returncode == 0, difference.stderr
+    told = json.loads(difference.stdout)
+    assert (told["compared"], told["changed"], told["only_live"], told["only_replayed"]) == (len(expected), 0, 0, 0)
+    assert told["decisions"]["decline"]["decline"] == sum(d["decision"] == "decline" for d in expected) > 0
+    assert "Replay again" in (tmp_path / "page.html").read_text()
 
 
 def test_a_killed_replay_goes_on_where_it_was_to_the_end_that_it_saw_at_its_start(stream, sample):
@@ -110,6 +120,61 @@ def test_a_killed_replay_goes_on_where_it_was_to_the_end_that_it_saw_at_its_star
     assert (again["complete"], again["offsets_a_second"]) == (True, 0)
     found = places(stream.read(f"{stream.decisions}.replay.killed", 4, count))
     assert found == sorted((each["partition"], o) for each in told["partitions"] for o in range(each["to"]))
+
+
+def decided(topic, partition, first, scores, replay):
+    """Decisions about the records of a partition from the offset ``first`` on, as Avro."""
+    size = len(scores)
+    length = np.full(size, 4)
+    ids = BytesColumn(np.frombuffer(b"tx-0" * size, np.uint8), np.arange(size) * 4, length, None)
+    decisions = Decisions(
+        transaction_id=ids,
+        unit=ids,
+        topic=topic,
+        partition=np.full(size, partition, np.int32),
+        offset=np.arange(first, first + size),
+        event_time=np.zeros(size, np.int64),
+        decided_at=0,
+        score=np.array(scores),
+        outcome=np.digitize(scores, (0.4, 0.8)).astype(np.uint8),
+        variant=np.zeros(size, np.uint8),
+        bucket=np.zeros(size, np.int64),
+        lineages=(Lineage("p", 0.4, 0.8, "m", "1", bytes(32), "xgboost", "e", 1, "champion", "s", 1.0),),
+        reasons={},
+        replay=replay,
+    )
+    return decision_encoder(WorkerSettings())(decisions)
+
+
+def test_a_replay_is_compared_with_the_live_decisions_about_its_records_alone(kafka, topic):
+    name, outputs = topic(2), topic(2)
+    live = WorkerSettings(input_topic=name, decisions_topic=outputs, group=f"g-{name}")
+    connection = Connection(kafka.bootstrap_servers, {})
+    replaying = Replaying(connection, live, "r")
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+    for number in range(20):
+        producer.produce(name, b"x", partition=number % 2)
+    # A decision may bear an earlier time than its transaction, if clocks are wrong, and counts all the same.
+    (early,) = decided(name, 0, 2, [0.1], None)
+    producer.produce(outputs, early, partition=0, timestamp=1_000_000)
+    producer.flush(30)
+    plan = replaying.begun("2", "7", (Offset(2), Offset(7)), "digest")
+    values = [
+        *((outputs, 0, value) for value in decided(name, 0, 3, [0.9, 0.9, 0.5, 0.1, 0.1, 0.1, 0.1], None)),
+        *((outputs, 1, value) for value in decided(name, 1, 0, [0.1] * 10, None)),
+        *((plan.name, 0, value) for value in decided(name, 0, 2, [0.1, 0.2, 0.9, 0.5, 0.5], "r")),
+        *((plan.name, 1, value) for value in decided(name, 1, 2, [0.1] * 4, "r")),
+    ]
+    for where, partition, value in values:
+        producer.produce(outputs if where == outputs else f"{outputs}.replay.r", value, partition=partition)
+    assert producer.flush(30) == 0
+
+    found = ReplayDiff(connection, live, replaying.settings, plan, 1).run(lambda *_: None)
+
+    assert found.decisions == ((5, 1, 0), (0, 1, 0), (1, 0, 1))
+    assert (found.compared, found.only_live, found.only_replayed) == (9, 1, 0)
+    (largest,) = found.largest
+    assert (largest.partition, largest.offset, round(largest.difference, 6)) == (0, 3, -0.7)
 
 
 def test_a_plan_is_found_again_and_without_one_no_topic_is_written_to_twice(kafka, topic):
