@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
@@ -52,8 +53,10 @@ class Loader(threading.Thread):
     def run(self) -> None:
         """Publish burst after burst."""
         try:
-            while (size := self._next_burst()) > 0:
-                if self.sent % (ABORTED_EVERY * BURST) == 0:
+            for number in count():
+                if (size := self._next_burst()) == 0:
+                    break
+                if number % ABORTED_EVERY == 0:
                     self._abort(size)
                 self._publish(size)
             self._publisher.flush(_SECONDS)

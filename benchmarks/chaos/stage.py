@@ -29,8 +29,6 @@ BROKER = {
     # A broker that was killed may not come back before its old session has expired; 9 s by default.
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "500",
-    # Workers that are gone for good give up their partitions after this time; at least 6 s by default.
-    "group.min.session.timeout.ms": "3000",
 }
 
 
@@ -166,7 +164,7 @@ class Stage:
 
 _WORKER = (
     *("--batch-size", str(BATCH_SIZE), "--poll-seconds", "0.1", "--log-format", "json", "--log-level", "warning"),
-    *("--consumer-kafka", "session.timeout.ms=3000"),
+    *("--consumer-kafka", "session.timeout.ms=6000"),
 )
 
 
