@@ -15,7 +15,7 @@ from consumer import limits as ranges
 from consumer.assignments import Assignments, SplitOf
 from consumer.audit import Audit, Report
 from consumer.dead_letters import Headers, source_of
-from consumer.outcomes import Outcomes, outcome_reader
+from consumer.outcomes import outcome_reader
 from consumer.ranges import Extreme, Point, Span
 from consumer.records import RecordBatch
 from consumer.settings import Delivery, WorkerSettings
@@ -115,8 +115,45 @@ def _before(whole: Mapping[str, list[Span]], since: Mapping[str, list[Span]]) ->
     }
 
 
+class Intake:
+    """Brings what is read from the topics into the form that an audit takes."""
+
+    def __init__(self, settings: WorkerSettings, replay: str | None = None, split_of: SplitOf | None = None) -> None:
+        self._read = outcome_reader(settings)
+        self._topic = settings.input_topic
+        self._asked = (settings.input_topic.encode(), None if replay is None else replay.encode())
+        self._assignments = Assignments(split_of)
+
+    def decided(self, batch: RecordBatch) -> tuple[Decided, list[int]]:
+        """The decisions of a batch that are asked for, and the numbers of those rows that are no decisions."""
+        outcomes = self._read(batch.values)
+        ours = [pair == self._asked for pair in zip(outcomes.topic, outcomes.replay, strict=True)]
+        rows = np.flatnonzero(outcomes.readable & np.array(ours, np.bool_))
+        numbers = rows.tolist()
+        decided = Decided(
+            partition=outcomes.partition[rows],
+            offset=outcomes.offset[rows],
+            place=pack_place(batch.partitions[rows].astype(np.int64), batch.offsets[rows]),
+            key=_hashes([batch.keys[row] for row in numbers]),
+            decided_at=outcomes.decided_at[rows],
+            misrouted=self._assignments.wrong(
+                [outcomes.unit[row] or b"" for row in numbers],
+                outcomes.bucket[rows],
+                [outcomes.named[row] for row in numbers],
+            ),
+        )
+        return decided, np.flatnonzero(~outcomes.readable).tolist()
+
+    def buried(self, batch: RecordBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Partitions and offsets, (n,) each, of the source records that a batch of dead letters is about."""
+        sources = [source_of(cast("Headers", message.headers() or [])) for message in batch.messages]
+        places = [source[1:] for source in sources if source is not None and source[0] == self._topic]
+        partition, offset = np.array(places, np.int64).reshape(-1, 2).T
+        return partition, offset
+
+
 class _Reading:
-    """Brings what is read into the form that the audit takes."""
+    """Reads topics and tells an audit what is there."""
 
     def __init__(
         self, consumer: Consumer, settings: WorkerSettings, question: Question, found: Audit, tell: Tell
@@ -125,67 +162,44 @@ class _Reading:
         self._settings = settings
         self._audit = found
         self._tell = tell
-        self._read = outcome_reader(settings)
-        self._topic = settings.input_topic.encode()
-        self._replay = None if question.replay is None else question.replay.encode()
-        self._assignments = Assignments(question.split_of)
+        self._intake = Intake(settings, question.replay, question.split_of)
 
     def sources(self, spans: Sequence[Span]) -> int:
         """Read the records of the spans; the earliest time that one bears (ms since 1970).
 
         Raises FraudstreamError where there is none: of nothing nothing is proven.
         """
-        earliest = np.iinfo(np.int64).max
+        earliest: int | None = None
         for batch in self._batches(self._settings.input_topic, spans):
-            keys = _hashes(batch.keys)
-            for partition in np.unique(batch.partitions).tolist():
-                rows = batch.partitions == partition
-                self._audit.add_sources(partition, batch.offsets[rows], keys[rows])
+            add_sources(self._audit, batch)
             times = map(itemgetter(1), map(Message.timestamp, batch.messages))
-            earliest = min(earliest, *times)
-        if earliest == np.iinfo(np.int64).max:
+            earliest = min(times if earliest is None else (earliest, *times))
+        if earliest is None:
             raise FraudstreamError(f"the range of topic {self._settings.input_topic} holds no committed record")
-        return int(earliest)
+        return earliest
 
     def outcomes(self, stretches: Mapping[str, list[Span]]) -> None:
         """Read decisions and dead letters."""
-        for batch in self._batches(self._settings.decisions_topic, stretches[self._settings.decisions_topic]):
-            self._add_decisions(batch, self._read(batch.values))
-        for batch in self._batches(self._settings.dead_letters_topic, stretches[self._settings.dead_letters_topic]):
-            self._add_dead_letters(batch)
+        decisions, dead_letters = self._settings.decisions_topic, self._settings.dead_letters_topic
+        for batch in self._batches(decisions, stretches[decisions]):
+            decided, unreadable = self._intake.decided(batch)
+            self._audit.add_decisions(decided)
+            for row in unreadable:
+                self._audit.add_unreadable(int(batch.partitions[row]), int(batch.offsets[row]))
+        for batch in self._batches(dead_letters, stretches[dead_letters]):
+            self._audit.add_dead_letters(*self._intake.buried(batch))
 
     def _batches(self, topic: str, spans: Sequence[Span]) -> Iterator[RecordBatch]:
         total = sum(map(len, spans))
         return read(self._consumer, topic, spans, lambda steps: self._tell(topic, total, steps))
 
-    def _add_decisions(self, batch: RecordBatch, outcomes: Outcomes) -> None:
-        for row in np.flatnonzero(~outcomes.readable).tolist():
-            self._audit.add_unreadable(int(batch.partitions[row]), int(batch.offsets[row]))
-        asked = (self._topic, self._replay)
-        ours = [pair == asked for pair in zip(outcomes.topic, outcomes.replay, strict=True)]
-        rows = np.flatnonzero(outcomes.readable & np.array(ours, np.bool_))
-        numbers = rows.tolist()
-        self._audit.add_decisions(
-            Decided(
-                partition=outcomes.partition[rows],
-                offset=outcomes.offset[rows],
-                place=pack_place(batch.partitions[rows].astype(np.int64), batch.offsets[rows]),
-                key=_hashes([batch.keys[row] for row in numbers]),
-                decided_at=outcomes.decided_at[rows],
-                misrouted=self._assignments.wrong(
-                    [outcomes.unit[row] or b"" for row in numbers],
-                    outcomes.bucket[rows],
-                    [outcomes.named[row] for row in numbers],
-                ),
-            )
-        )
 
-    def _add_dead_letters(self, batch: RecordBatch) -> None:
-        sources = [source_of(cast("Headers", message.headers() or [])) for message in batch.messages]
-        places = [source[1:] for source in sources if source is not None and source[0] == self._settings.input_topic]
-        if places:
-            partition, offset = np.array(places, np.int64).T
-            self._audit.add_dead_letters(partition, offset)
+def add_sources(found: Audit, batch: RecordBatch) -> None:
+    """Tell an audit of these records of the source."""
+    keys = _hashes(batch.keys)
+    for partition in np.unique(batch.partitions).tolist():
+        rows = batch.partitions == partition
+        found.add_sources(partition, batch.offsets[rows], keys[rows])
 
 
 def _hashes(keys: Sequence[bytes | None]) -> NDArray[np.uint64]:
