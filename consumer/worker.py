@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.clients import admin_client, make_consumer, producer_maker
 from consumer.dead_letters import letters
-from consumer.decide import Arm, Bounds, Reasons, Roles, Rollout, Source, Thresholds, Verdict, decide
+from consumer.decide import Arm, Bounds, Reasons, Rollout, Source, Thresholds, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Messages, Outbox
 from consumer.health import HealthServer
 from consumer.loop import Loop
@@ -26,7 +26,7 @@ from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
-from consumer.wire import decision_encoder, input_fields, transaction_reader
+from consumer.wire import decision_encoder, input_fields, roles_of, transaction_reader
 from models.artifact import check_features, load
 from models.model import Model
 from models.routing import Experiment, single, two_way
@@ -138,7 +138,7 @@ class Scoring:
         self._rollout = rollout
         self._read = read
         self._encode = encode
-        self._roles = Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
+        self._roles = roles_of(settings)
         self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
         explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
         self._reasons = Reasons(settings.reason_codes, explained)
