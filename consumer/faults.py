@@ -4,7 +4,7 @@ from enum import Enum
 
 from confluent_kafka import KafkaError
 
-_NOT_PERMITTED = {
+_REFUSALS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -25,6 +25,11 @@ class Fault(Enum):
     NOT_PERMITTED = "stop: a right is missing"
 
 
+def refused(error: KafkaError) -> bool:
+    """Whether the brokers say that a right is missing, or do not believe who we are."""
+    return error.code() in _REFUSALS
+
+
 def classify(error: KafkaError) -> Fault:
     """The fault behind an error of a producer call.
 
@@ -32,7 +37,7 @@ def classify(error: KafkaError) -> Fault:
     whoever asks ``retriable()`` first never stops (librdkafka's transactional producer manual, "error handling").
     """
     code = error.code()
-    if code in _NOT_PERMITTED:
+    if refused(error):
         return Fault.NOT_PERMITTED
     if code in _FENCED:
         return Fault.FENCED
