@@ -52,15 +52,27 @@ def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None]
     return make_client(Consumer, defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours)
 
 
-def producer_maker(settings: WorkerSettings) -> Callable[[Mapping[str, Any]], Producer]:
-    """A function that makes producers for this worker from the few properties that tell them apart."""
+def largest_message(settings: WorkerSettings) -> int:
+    """Bytes of the largest record that the producers take. Raises ConfigurationError if the setting is no number."""
+    given = (settings.kafka | settings.producer_kafka).get("message.max.bytes", LARGEST_MESSAGE)
+    try:
+        return int(given)
+    except ValueError:
+        raise ConfigurationError("kafka: message.max.bytes is no number") from None
+
+
+def producer_maker(settings: WorkerSettings, largest: int = LARGEST_MESSAGE) -> Callable[[Mapping[str, Any]], Producer]:
+    """A function that makes producers for this worker from the few properties that tell them apart.
+
+    ``largest`` is the size in bytes of the largest batch that the topics take: brokers count the batch as one.
+    """
     defaults = {
         # transaction > message > socket: with the defaults a transaction expires before its socket does.
         "transaction.timeout.ms": 30_000,
         "message.timeout.ms": 20_000,
         "socket.timeout.ms": 10_000,
         "linger.ms": 5,
-        "batch.size": 1_000_000,
+        "batch.size": min(1_000_000, largest),
         "queue.buffering.max.messages": max(100_000, 4 * settings.batch_size),
         "queue.buffering.max.kbytes": 262_144,
         "message.max.bytes": LARGEST_MESSAGE,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from consumer.delivery import Delivery, Outbox, Place, PublishError
+from consumer.delivery import Delivery, Outbox, Place, PublishError, TooLargeError
 from consumer.faults import Fault, classify
 from consumer.records import RecordBatch
 from consumer.settings import Start
@@ -134,7 +134,11 @@ class Loop:
     def _publish_now(self, prepared: _Prepared, group: object) -> _Prepared:
         started = time.perf_counter()
         place = Place(prepared.records.next_offsets(), self._consumer, group)
-        commit = self._delivery.publish(prepared.outbox, place)
+        try:
+            commit = self._delivery.publish(prepared.outbox, place)
+        except TooLargeError:
+            prepared.outbox.on_too_large()
+            raise
         prepared.seconds.update(produce=time.perf_counter() - started - commit, commit=commit)
         return prepared
 

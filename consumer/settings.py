@@ -59,6 +59,14 @@ class Start(StrEnum):
     LATEST = "latest"
 
 
+class Payload(StrEnum):
+    """How much of a record its dead letter holds: the bytes, their digest and length, or only where it stands."""
+
+    ORIGINAL = "original"
+    REDACTED = "redacted"
+    POINTER = "pointer"
+
+
 class WorkerSettings(BaseModel):
     """Everything a worker can be told. Read once, at the edge; frozen from then on."""
 
@@ -80,6 +88,10 @@ class WorkerSettings(BaseModel):
     input_topic: str = Field("transactions", description="Where transactions come from.")
     decisions_topic: str = Field("fraud.decisions", description="Where decisions go.")
     dead_letters_topic: str = Field("fraud.dead-letters", description="Where records go that cannot be scored.")
+    dead_letter_payload: Payload = Field(
+        Payload.ORIGINAL,
+        description="What a dead letter holds of its record: original, redacted (digest and length) or pointer.",
+    )
     delivery: Delivery = Field(Delivery.EXACTLY_ONCE, description="exactly_once or at_least_once.")
     start: Start = Field(Start.EARLIEST, description="Where a group without an offset begins: earliest or latest.")
     batch_size: int = Field(5000, ge=1, le=100_000, description="Most records in one batch and one transaction.")

@@ -5,7 +5,7 @@ import threading
 import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from consumer.delivery import Messages, Outbox, PublishError
+from consumer.delivery import Messages, Outbox, PublishError, TooLargeError
 from consumer.loop import Loop
 from consumer.settings import Start
 from schemas.errors import ConfigurationError, NotPermittedError
@@ -94,12 +94,12 @@ class Publisher:
         self.log.publishing = True
         self.gate.wait(10)
         failure = self.failures.pop(0) if self.failures else None
-        if failure != "before":
+        if failure not in ("before", "too large"):
             self.published += [message["value"] for batch in outbox.messages for message in batch.messages]
             self.log.committed_offsets |= {o.partition: o.offset for o in place.offsets}
         self.log.publishing = False
         if failure:
-            raise PublishError(failure)
+            raise (TooLargeError if failure == "too large" else PublishError)(failure)
         return 0.25
 
     def close(self):
@@ -240,6 +240,20 @@ def test_a_published_batch_reports_itself_once():
     run(log, publisher, rounds=6, process=process)
 
     assert sum(reports) == 5
+
+
+def test_a_batch_with_a_record_that_is_too_large_is_told_so_before_it_is_read_again():
+    log, told = Log(3), []
+    publisher = Publisher(log)
+    publisher.failures = ["too large"]
+
+    def process(records):
+        return Outbox(echo(records).messages, on_too_large=lambda: told.append(len(records)))
+
+    run(log, publisher, rounds=4, process=process)
+
+    assert told == [3]
+    assert publisher.published == log.records[0]
 
 
 def test_the_time_of_a_batch_is_told_by_stage():
