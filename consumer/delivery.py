@@ -136,7 +136,8 @@ class ExactlyOnce:
         if fault in {Fault.ABORT, Fault.RETRY}:
             with suppress(KafkaException):  # the next initialisation aborts what this could not
                 self._producers[turn].abort_transaction(COMMIT_SECONDS)
-        self._producers[turn].purge(in_flight=True)
+        with suppress(KafkaException):  # nothing is lost with it: it is thrown away
+            self._producers[turn].purge(in_flight=True)
         self._producers[turn] = self._initialised(self._ids[turn])
 
     def _count_fence(self) -> None:
@@ -201,8 +202,9 @@ class AtLeastOnce:
             if fault_of(error) is Fault.NOT_PERMITTED:
                 raise NotPermittedError(f"not permitted to publish: {error}") from error
             self.replacements += 1
-            self._producer.purge(in_flight=True)
-            self._producer.poll(0)
+            with suppress(KafkaException):  # nothing is lost with it: it is thrown away
+                self._producer.purge(in_flight=True)
+                self._producer.poll(0)
             self.open()
             raise _failure(f"the batch was not published: {error}", error) from error
         return time.perf_counter() - produced

@@ -12,6 +12,7 @@ _REFUSALS = {
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes have no public name
 }
+_SLOT_TAKEN = "group.instance.id"
 _FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001
 
 
@@ -28,6 +29,11 @@ class Fault(Enum):
 def refused(error: KafkaError) -> bool:
     """Whether the brokers say that a right is missing, or do not believe who we are."""
     return error.code() in _REFUSALS
+
+
+def is_slot_taken(error: KafkaError) -> bool:
+    """Whether another live process is the static member that we are; librdkafka makes it a fatal error of its own."""
+    return error.code() == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and _SLOT_TAKEN in error.str())
 
 
 def classify(error: KafkaError) -> Fault:

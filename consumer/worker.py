@@ -228,6 +228,7 @@ class Worker:
             delivery,
             scoring,
             topic=settings.input_topic,
+            member=settings.slot_id,
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             start=settings.start,
