@@ -1,14 +1,11 @@
 """Assemble one worker from its settings, check that it can work, and run it until told to stop."""
 
 import gc
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import structlog
@@ -24,6 +21,7 @@ from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
+from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
 from consumer.wire import decision_encoder, input_fields, roles_of, transaction_reader
 from models.artifact import check_features, load
@@ -196,7 +194,7 @@ def _by_partition(partitions: np.ndarray) -> Iterator[tuple[int, list[int] | Non
 class Worker:
     """One process, one slot: everything between the settings and the loop."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, stopping: Stopping) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
         rollout = load_rollout(settings)
@@ -235,7 +233,7 @@ class Worker:
             observe=self.metrics.observe_times,
         )
         self._beat = time.monotonic()
-        self._stopping = False
+        self._stopping = stopping
         self._columnar = True
 
     def run(self) -> None:
@@ -245,21 +243,20 @@ class Worker:
             self.settings.metrics_port and self.settings.metrics_port + self.settings.slot,
             self._registry,
             alive=lambda: time.monotonic() - self._beat < 120,
-            ready=lambda: bool(self._loop.assigned) and not self._stopping,
+            ready=lambda: bool(self._loop.assigned) and not self._stopping.requested,
         )
         try:
-            with _stop_signals(self._stop):
-                self._loop.open()
-                log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
-                _spare_the_collector()
-                self._run_until_stopped()
+            self._loop.open()
+            log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
+            _spare_the_collector()
+            self._run_until_stopped()
         finally:
             self._loop.close()
             server.close()
             log.info("stopped", slot=self.settings.slot_id)
 
     def _run_until_stopped(self) -> None:
-        while not self._stopping:
+        while not self._stopping.requested:
             self._beat = time.monotonic()
             try:
                 self._loop.run_once()
@@ -269,9 +266,6 @@ class Worker:
                 self._loop.rewind()
                 time.sleep(OUTAGE_PAUSE_SECONDS)
             self._observe_loop()
-
-    def _stop(self) -> None:
-        self._stopping = True
 
     def _observe(self, records: RecordBatch, verdict: Verdict) -> None:
         now = time.time() * 1000
@@ -299,19 +293,3 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 10, 10)
-
-
-@contextmanager
-def _stop_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` on SIGTERM and SIGINT; a second one ends the process at once."""
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        stop()
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
