@@ -174,7 +174,7 @@ def check(document: Document, load: Callable[[Version], object] | None = None) -
 
 
 def _problem(document: Document) -> str | None:
-    return next(chain(_value_problems(document), _variant_problems(document), _name_problems(document)), None)
+    return next(chain(_value_problems(document), _name_problems(document), _variant_problems(document)), None)
 
 
 def _value_problems(document: Document) -> Iterator[str]:
