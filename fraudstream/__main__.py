@@ -12,6 +12,7 @@ from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
 from fraudstream.commands.replay import replay
+from fraudstream.commands.rollout import rollout
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
 from fraudstream.commands.train import train
@@ -28,12 +29,13 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(train)
 app.add_typer(models, name="models")
+app.add_typer(rollout, name="rollout")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
-app.command()(with_settings(audit))
 app.command()(with_settings(score))
 app.add_typer(replay, name="replay")
+app.command()(with_settings(audit))
 app.command()(with_settings(config))
 
 
