@@ -6,6 +6,7 @@ import typer
 
 from fraudstream.commands.audit import audit
 from fraudstream.commands.config import config
+from fraudstream.commands.dead_letters import dead_letters
 from fraudstream.commands.demo import demo
 from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
@@ -34,6 +35,7 @@ app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
 app.command()(with_settings(score))
+app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(replay, name="replay")
 app.command()(with_settings(audit))
 app.command()(with_settings(config))

@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from consumer.ranges import GRAMMAR, Point, parse_point
+from consumer.ranges import GRAMMAR, Point
 from consumer.replay import Plan, decided_by
 from consumer.settings import WorkerSettings
 from consumer.supervisor import Supervisor
 from fraudstream import logs
 from fraudstream.commands.connection import connect
 from fraudstream.commands.options import with_settings
+from fraudstream.commands.points import point
 from fraudstream.commands.replay_diff import diff
 from fraudstream.commands.score import run_worker
 from fraudstream.replaying import Replaying
@@ -61,7 +62,7 @@ def run(
     if name is None:
         raise typer.BadParameter("a replay needs a name", param_hint="--name")
     logs.configure(settings.log_format, "warning")
-    points = _point("--from", from_), _point("--to", to)
+    points = point("--from", from_), point("--to", to)
     replaying = Replaying(connect(settings), settings, name)
     plan = _plan(replaying, settings, from_, to, points)
     began = time.monotonic()
@@ -165,10 +166,3 @@ def _report(replaying: Replaying, plan: Plan, done: int, new: int, seconds: floa
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
-
-
-def _point(option: str, text: str) -> Point:
-    try:
-        return parse_point(text, int(time.time() * 1000))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
