@@ -247,10 +247,10 @@ def _score_arm(
     features = columns.matrix(names)
     if len(positions) < len(features):
         features = features[rows[positions]]
-    unfit = _unfit(columns, features, rows[positions], arm)
-    if unfit:  # no model is shown an infinity: XGBoost scores it in one call and refuses it in another
-        features = np.where(np.isin(rows[positions], list(unfit))[:, None], np.float32(np.nan), features)
-        into.rejected.update(unfit)
+    refused = unfit(columns, features, rows[positions], names, arm.required)
+    if refused:  # no model is shown an infinity: XGBoost scores it in one call and refuses it in another
+        features = np.where(np.isin(rows[positions], list(refused))[:, None], np.float32(np.nan), features)
+        into.rejected.update(refused)
     scores = arm.scorer.score(features)
     outcomes = (scores >= arm.thresholds.review_at).astype(np.uint8)
     outcomes[scores >= arm.thresholds.decline_at] = Outcome.DECLINE
@@ -262,18 +262,27 @@ def _score_arm(
             into.reasons[int(positions[at])] = codes
 
 
-def _unfit(columns: Columns, features: NDArray[np.float32], rows: NDArray[np.int64], arm: Arm) -> dict[int, Rejection]:
-    """Rows whose features no model should see: a NaN or an infinity that was sent, or a required one not sent."""
+def unfit(
+    columns: Columns,
+    features: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    names: Sequence[str],
+    required: NDArray[np.bool_],
+) -> dict[int, Rejection]:
+    """Rows whose features no model should see: a NaN or an infinity that was sent, or a required one not sent.
+
+    ``features`` (m, k) are those of the row numbers ``rows`` (m,), ``required`` (k,) marks what may not be missing.
+    """
     # A sum is finite if all its terms are; the few rows where it is not are looked at one feature at a time.
     suspects = np.flatnonzero(~np.isfinite(features.sum(axis=1)))
     rejected: dict[int, Rejection] = {}
-    for position, name in enumerate(arm.scorer.features if len(suspects) else ()):
+    for position, name in enumerate(names if len(suspects) else ()):
         null = _numbers(columns, name).null
         absent = null[rows[suspects]] if null is not None else np.zeros(len(suspects), np.bool_)
         broken = ~np.isfinite(features[suspects, position]) & ~absent
         for row in rows[suspects[broken]].tolist():
             rejected.setdefault(row, Rejection.NON_FINITE_FEATURE)
-        if arm.required[position]:
+        if required[position]:
             for row in rows[suspects[absent]].tolist():
                 rejected.setdefault(row, Rejection.MISSING_FEATURE)
     return rejected
