@@ -12,8 +12,17 @@ TRANSACTION_SCHEMA_ID = 1
 """Confluent schema id of the shipped transaction schema where no registry gives one."""
 
 
-def transaction_reader(settings: WorkerSettings, features: Sequence[str]) -> framing.RecordReader:
-    """A reader of payloads into the columns that the worker needs.
+def schema_source(settings: WorkerSettings) -> RegistryClient | None:
+    """The Schema Registry that knows the schemas of the input; None where they stand in files."""
+    if settings.input_format is not Format.CONFLUENT or settings.schema_registry_url is None:
+        return None
+    return _registry(settings, settings.schema_subjects or [f"{settings.input_topic}-value"])
+
+
+def transaction_reader(
+    settings: WorkerSettings, features: Sequence[str], source: RegistryClient | None = None
+) -> framing.RecordReader:
+    """A reader of payloads into the columns that the worker needs. A ``source`` that was used already knows more.
 
     Raises ConfigurationError if the schema lacks a role or a feature.
     """
@@ -24,9 +33,9 @@ def transaction_reader(settings: WorkerSettings, features: Sequence[str]) -> fra
         return framing.json(schema, fields)
     if settings.input_format is Format.SINGLE_OBJECT:
         return framing.single_object([schema], fields)
-    if settings.schema_registry_url is not None:
-        subjects = settings.schema_subjects or [f"{settings.input_topic}-value"]
-        return framing.confluent(_registry(settings, subjects), fields)
+    source = source or schema_source(settings)
+    if source is not None:
+        return framing.confluent(source, fields)
     pinned = {number: load_file(path) for number, path in settings.input_schema_ids.items()}
     return framing.confluent(PinnedSchemas(pinned or {TRANSACTION_SCHEMA_ID: schema}), fields)
 

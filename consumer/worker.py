@@ -5,9 +5,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 import numpy as np
@@ -18,23 +17,18 @@ from prometheus_client import CollectorRegistry
 
 from consumer.clients import admin_client, make_consumer, producer_maker
 from consumer.dead_letters import letters
-from consumer.decide import Arm, Bounds, Reasons, Roles, Rollout, Source, Thresholds, Verdict, decide
+from consumer.decide import Bounds, Reasons, Roles, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Messages, Outbox
+from consumer.follow import source_of
 from consumer.health import HealthServer
+from consumer.in_force import InForce
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
-from consumer.wire import decision_encoder, input_fields, transaction_reader
-from models.artifact import check_features, load
-from models.model import Model
-from models.routing import Experiment, single, two_way
-from models.sandbox import Sandbox
-from models.shap import Recursion
-from models.signature import public_keys
-from schemas.columns import Columns
-from schemas.decision import Decisions, Lineage, Outcome
+from consumer.wire import decision_encoder
+from schemas.decision import Decisions, Outcome
 from schemas.errors import ConfigurationError
 from schemas.registry import RegistryUnavailableError
 
@@ -42,56 +36,7 @@ log = structlog.get_logger()
 
 BROKER_SECONDS = 10.0
 REGISTRY_PAUSE_SECONDS = 1.0
-
-
-def load_rollout(settings: WorkerSettings) -> Rollout:
-    """The models of the settings, each behind its variant. Raises ConfigurationError if one cannot be loaded."""
-    if settings.model is None:
-        raise ConfigurationError("model is not set: give the directory of a model, such as `fraudstream train` writes")
-    paths, variants = [settings.model], single("champion")
-    if settings.challenger is not None:
-        paths.append(settings.challenger)
-        variants = two_way("champion", "challenger", settings.challenger_share)
-    models = _load_models(paths, settings)
-    experiment = Experiment(settings.experiment, 1, settings.salt_id, tuple(variants))
-    arms = [_arm(model, experiment, index) for index, model in enumerate(models)]
-    return Rollout(experiment, tuple(arms))
-
-
-def _load_models(paths: Sequence[Path], settings: WorkerSettings) -> list[Model]:
-    """The models in the directories, each tried first in a process of its own and matched with the input."""
-    with Sandbox() as sandbox:
-        keys, fields = public_keys(settings.model_public_keys), input_fields(settings)
-        models = [load(path, keys=keys, sandbox=sandbox) for path in paths]
-    for path, model in zip(paths, models, strict=True):
-        if fields is not None:
-            check_features(model.manifest, fields, str(path))
-        for explainer in model.ensemble.explainers:
-            if isinstance(explainer, Recursion):
-                log.warning("slow_reasons", model=model.name, version=model.version, reason=explainer.reason)
-    return models
-
-
-def _arm(model: Model, experiment: Experiment, index: int) -> Arm:
-    policy = model.manifest.policy
-    variant = experiment.variants[index]
-    lineage = Lineage(
-        policy_version=policy.version,
-        review_at=policy.review_at,
-        decline_at=policy.decline_at,
-        model_name=model.name,
-        model_version=model.version,
-        model_sha256=model.sha256,
-        backend="xgboost",
-        experiment_id=experiment.id,
-        epoch=experiment.epoch,
-        variant=variant.name,
-        salt_id=experiment.salt_id,
-        probability=variant.share,
-    )
-    required = np.array([feature.missing == "reject" for feature in model.manifest.features])
-    thresholds = Thresholds(policy.version, policy.review_at, policy.decline_at)
-    return Arm(model, thresholds, lineage, required, model.codes)
+WAIT_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +72,14 @@ class Scoring:
 
     def __init__(
         self,
-        rollout: Rollout,
-        read: Callable[[Sequence[bytes | None]], Columns],
+        in_force: InForce,
         encode: Callable[[Decisions], list[bytes]],
         settings: WorkerSettings,
         topics: Topics,
         on_published: Callable[[RecordBatch, Verdict], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._rollout = rollout
-        self._read = read
+        self._in_force = in_force
         self._encode = encode
         self._roles = Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
         self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
@@ -151,12 +94,18 @@ class Scoring:
     def __call__(self, records: RecordBatch) -> Outbox:
         """Decode, decide and encode one batch."""
         started = time.perf_counter()
-        columns = self._read(records.values)
+        serving, shadows = self._in_force.swap(), self._in_force.shadows
+        assert serving is not None, "nothing is consumed before there is a model"
+        columns = serving.reader.read(records.values)
         decoded = time.perf_counter()
+        begun = shadows.begin(columns) if columns.columns else {}
         source = Source(records.topic, records.partitions, records.offsets)
         now = int(self._clock() * 1000)
-        verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reasons, now)
+        verdict = decide(columns, source, self._roles, self._bounds, serving.rollout, self._reasons, now)
         decided = time.perf_counter()
+        if scores := shadows.take(begun, verdict.decided):
+            verdict = replace(verdict, decisions=replace(verdict.decisions, shadows=scores))
+        shadowed = time.perf_counter()
         dead = letters(
             records, verdict.undecodable, verdict.rejected, self._dead_letters_topic, self._topics.dead_letters
         )
@@ -164,7 +113,8 @@ class Scoring:
         seconds = {
             "decode": decoded - started,
             "decide": decided - decoded,
-            "encode": time.perf_counter() - decided,
+            "shadow": shadowed - decided,
+            "encode": time.perf_counter() - shadowed,
         }
         return Outbox(messages, dead, partial(self._on_published, records, verdict), seconds)
 
@@ -202,23 +152,13 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
-        rollout = load_rollout(settings)
-        self._admin = admin_client(settings)
-        topics = check_topics(settings, self._admin)
         self._registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self._registry)
-        for arm in rollout.arms:
-            line = arm.lineage
-            self.metrics.model.labels(line.variant, line.model_name, line.model_version, line.model_sha256.hex()).set(1)
-        self._reader = transaction_reader(settings, rollout.fields)
-        scoring = Scoring(
-            rollout,
-            self._reader.read,
-            decision_encoder(settings),
-            settings,
-            topics,
-            self._observe,
-        )
+        self._source = source_of(settings, self.metrics)
+        self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
+        self._admin = admin_client(settings)
+        topics = check_topics(settings, self._admin)
+        scoring = Scoring(self._in_force, decision_encoder(settings), settings, topics, self._observe)
         make_producer = producer_maker(settings)
         delivery: Delivery = (
             ExactlyOnce(make_producer, settings.slot_id)
@@ -252,14 +192,25 @@ class Worker:
         )
         try:
             with _stop_signals(self._stop):
-                self._loop.open()
                 log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
-                _spare_the_collector()
-                self._run_until_stopped()
+                self._source.start()
+                self._wait_for_a_model()
+                if not self._stopping:
+                    self._loop.open()
+                    _spare_the_collector()
+                    self._run_until_stopped()
         finally:
+            self._source.close()
             self._loop.close()
+            self._in_force.close()
             server.close()
             log.info("stopped", slot=self.settings.slot_id)
+
+    def _wait_for_a_model(self) -> None:
+        """Join no group before there is something to decide with: the partitions are better off with the others."""
+        while self._in_force.swap() is None and not self._stopping:
+            self._beat = time.monotonic()
+            time.sleep(WAIT_SECONDS)
 
     def _run_until_stopped(self) -> None:
         while not self._stopping:
@@ -287,7 +238,8 @@ class Worker:
         self.metrics.rebalances.set(self._loop.rebalances)
         self.metrics.rewinds.set(self._loop.rewinds)
         self.metrics.replacements.set(self._delivery.replacements)
-        if self._columnar and not self._reader.columnar:
+        serving = self._in_force.swap()
+        if self._columnar and serving is not None and not serving.reader.columnar:
             self._columnar = False
             log.warning("nested_schema", reason="nested fields are walked row by row, at the speed of Python")
         self.metrics.columnar.set(self._columnar)
