@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,12 @@ class Variant:
     @property
     def share(self) -> float:
         """The probability that a card is assigned to this variant."""
-        return sum(end - start for start, end in self.ranges) / BUCKETS
+        return self.size / BUCKETS
+
+    @property
+    def size(self) -> int:
+        """How many buckets it has."""
+        return _size(self.ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +113,10 @@ def buckets_of(units: Iterable[bytes], seed: int) -> NDArray[np.int64]:
     return (np.array(digests, np.uint64) % np.uint64(BUCKETS)).astype(np.int64)
 
 
-def assign(units: Sequence[bytes], missing: NDArray[np.bool_], experiment: Experiment) -> Assignment:
+def assign(units: Sequence[bytes | None], missing: NDArray[np.bool_], experiment: Experiment) -> Assignment:
     """Draw for n units. Where ``missing`` (n,) bool there is none, and what stands in ``units`` is not looked at."""
-    buckets = np.where(missing, NO_BUCKET, buckets_of(units, experiment.seed))
+    buckets = np.full(len(units), NO_BUCKET, np.int64)
+    buckets[~missing] = buckets_of((unit for unit in compress(units, ~missing) if unit is not None), experiment.seed)
     variants = experiment.variant_of(buckets)
     variants[missing] = CONTROL
     return Assignment(buckets, variants, missing)

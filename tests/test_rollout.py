@@ -167,7 +167,7 @@ def test_what_is_no_rollout_at_all_is_refused(data):
 def test_a_field_that_is_said_twice_is_refused():
     twice = to_json(split()).replace(b'"epoch": 1,', b'"epoch": 1, "epoch": 2,')
 
-    with pytest.raises(ConfigurationError, match="says `epoch` twice"):
+    with pytest.raises(ConfigurationError, match="names something twice"):
         from_json(twice, "rollout.json")
 
 
