@@ -1,13 +1,13 @@
 """Decide a batch of transactions: columns in, decisions and rejections out, no client, no clock."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.routing import Experiment, buckets_of
+from models.routing import CONTROL, MISSING_UNIT, Assignment, Experiment, assign
 from models.scorer import Scorer
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
 from schemas.decision import Decisions, Lineage, Outcome, ReasonCode
@@ -20,7 +20,6 @@ class Rejection(Enum):
     """Why a record that could be decoded is not scored."""
 
     MISSING_ID = "the transaction id is missing"
-    MISSING_UNIT = "the routing unit is missing"
     OVERLONG_ID = f"the transaction id or the routing unit is longer than {LONGEST_ID} bytes"
     MISSING_EVENT_TIME = "the event time is missing"
     EVENT_TIME_OUT_OF_RANGE = "the event time is out of range"
@@ -139,8 +138,10 @@ def decide(
     usable = columns.reason == Reason.OK
     rejected = _validate(columns, usable, roles, bounds, now)
     rows = _kept(usable, rejected)
-    buckets, variants = _route(_bytes(columns, roles.unit), rows, rollout.experiment)
-    scored = _score(columns, rows, variants, rollout, reasons)
+    drawn = _route(_bytes(columns, roles.unit), rows, rollout.experiment)
+    scored = _score(columns, rows, drawn.variants, rollout, reasons)
+    variants, lineages = _lineages(drawn, rollout)
+    buckets = drawn.buckets
     for row, rejection in scored.rejected.items():
         rejected[row] = rejection
     if scored.rejected:
@@ -163,7 +164,7 @@ def decide(
         outcome=outcomes,
         variant=variants,
         bucket=buckets,
-        lineages=tuple(arm.lineage for arm in rollout.arms),
+        lineages=lineages,
         reasons=given,
     )
     undecodable = {int(row): Reason(columns.reason[row]) for row in np.flatnonzero(~usable)}
@@ -178,7 +179,6 @@ def _validate(
     time, amount = _numbers(columns, roles.event_time), _numbers(columns, roles.amount)
     complaints = (
         (Rejection.MISSING_ID, _missing(transaction)),
-        (Rejection.MISSING_UNIT, _missing(unit)),
         (Rejection.OVERLONG_ID, (transaction.length > LONGEST_ID) | (unit.length > LONGEST_ID)),
         (Rejection.MISSING_EVENT_TIME, time.null),
         (
@@ -202,12 +202,18 @@ def _kept(usable: NDArray[np.bool_], rejected: Mapping[int, Rejection]) -> NDArr
     return np.flatnonzero(keep)
 
 
-def _route(
-    unit: BytesColumn, rows: NDArray[np.int64], experiment: Experiment
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    units = [value or b"" for value in _take(unit, rows).to_list()]
-    buckets = buckets_of(units, experiment.seed)
-    return buckets, experiment.variant_of(buckets)
+def _route(unit: BytesColumn, rows: NDArray[np.int64], experiment: Experiment) -> Assignment:
+    units = _take(unit, rows)
+    return assign(units.to_list(), units.length == 0, experiment)
+
+
+def _lineages(drawn: Assignment, rollout: Rollout) -> tuple[NDArray[np.uint8], tuple[Lineage, ...]]:
+    """What the decisions of each variant have in common, and last of those that had no unit to draw a variant by."""
+    lineages = tuple(arm.lineage for arm in rollout.arms)
+    if not drawn.missing.any():
+        return drawn.variants, lineages
+    variants = np.where(drawn.missing, np.uint8(len(lineages)), drawn.variants)
+    return variants, (*lineages, replace(lineages[CONTROL], probability=1.0, fallback_reason=MISSING_UNIT))
 
 
 @dataclass(frozen=True, slots=True)

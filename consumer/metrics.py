@@ -144,6 +144,9 @@ class WorkerMetrics:
         self.degraded_share = gauge(
             "degraded_share", "Share of the cards whose variant has no model, so that the control decides."
         )
+        self.degraded = counter(
+            "degraded_decisions", "Decisions of the control for want of the variant's model, or of a unit.", "variant"
+        )
         self.shadow_batches = counter(
             "shadow_batches", "Batches by what became of a shadow: scored, late or failed.", "shadow", "result"
         )
@@ -184,6 +187,8 @@ class WorkerMetrics:
             minlength=len(decisions.lineages) * len(Outcome),
         ).reshape(len(decisions.lineages), len(Outcome))
         for lineage, row in zip(decisions.lineages, table.tolist(), strict=True):
+            if lineage.fallback_reason is not None:
+                self.degraded.labels(lineage.variant).inc(sum(row))
             for outcome, count in zip(Outcome, row, strict=True):
                 self.decisions.labels(lineage.variant, outcome.name.lower()).inc(count)
                 self.outcomes.labels(outcome.name.lower()).inc(count)

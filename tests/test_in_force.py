@@ -81,11 +81,14 @@ def batch(count, first=0):
     return RecordBatch.of("in", messages)
 
 
-def decide(in_force, records):
-    scoring = Scoring(
-        in_force, encode_json, SETTINGS, Topics(1, 1, 1), lambda _records, _verdict: None, clock=lambda: NOW / 1000
-    )
-    return [json.loads(each["value"]) for part in scoring(records).messages for each in part.messages]
+def decide(in_force, records, observe=lambda _verdict: None):
+    def published(_records, verdict):
+        observe(verdict)
+
+    scoring = Scoring(in_force, encode_json, SETTINGS, Topics(1, 1, 1), published, clock=lambda: NOW / 1000)
+    outbox = scoring(records)
+    outbox.on_published()
+    return [json.loads(each["value"]) for part in outbox.messages for each in part.messages]
 
 
 def test_a_batch_in_whose_middle_the_rollout_changes_is_decided_by_that_with_which_it_began(metrics):
@@ -171,6 +174,16 @@ def test_metrics_tell_what_is_in_force_and_no_longer_what_was(metrics, told):
     assert samples(told, "model_info") == {("champion", "m", "5", "05" * 32): 1}
     assert set(samples(told, "shadow_batches_total")) == {("b", "scored"), ("b", "late"), ("b", "failed")}
     in_force.close()
+
+
+def test_degraded_decisions_are_counted_by_the_variant_that_was_assigned(metrics, told):
+    degraded = serving(1, Constant(0.1), (), two_way("champion", "challenger", 0.25), "m@2 was refused")
+
+    records = decide(InForce(lambda: degraded, 1.0, metrics), batch(100), metrics.observe_verdict)
+
+    stood_in_for = [record["experiment"]["variant"] for record in records if record["degraded"]]
+    assert set(stood_in_for) == {"challenger"}
+    assert samples(told, "degraded_decisions_total") == {("challenger",): len(stood_in_for)}
 
 
 def test_the_same_serving_is_not_swapped_with_itself(metrics):
