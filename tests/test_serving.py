@@ -2,6 +2,7 @@
 
 import gc
 import json
+import time
 import weakref
 
 import numpy as np
@@ -112,6 +113,17 @@ def test_a_policy_of_the_rollout_holds_for_every_variant(loader):
     records = decided(serving)
     assert {record["policy"]["version"] for record in records} == {"strict"}
     assert {record["decision"] for record in records} == {"decline"}
+
+
+def test_the_control_stands_in_under_the_policy_of_the_rollout_too(loader, store):
+    altered({}, store)
+
+    serving = loader.load(document("1", challenger=("2", 0.4), policy=Policy("strict", 0.0, 0.0)))
+
+    assert {(r["degraded"], r["policy"]["version"], r["decision"]) for r in decided(serving)} == {
+        (False, "strict", "decline"),
+        (True, "strict", "decline"),
+    }
 
 
 def test_the_reader_reads_what_any_arm_or_shadow_needs_and_no_more(loader):
@@ -247,18 +259,26 @@ def test_what_served_is_freed_after_the_swap_without_the_collector(loader):
     in_force = InForce(lambda: latest[0], 1.0, WorkerMetrics(CollectorRegistry()))
     in_force.swap()
     models = [latest[0].rollout.arms[0].scorer, latest[0].shadows[0].scorer]
-    first, shadow = (weakref.ref(model.ensemble.boosters[0]) for model in models)
+    control, shadow = (weakref.ref(model.ensemble.boosters[0]) for model in models)
     models.clear()
     gc.disable()
     try:
-        for epoch, control in ((2, "3"), (3, "few")):
-            latest[0] = loader.load(document(control, epoch=epoch))
-            in_force.swap()
-
-        in_force.close()
-        assert (first(), shadow()) == (None, None)
+        latest[0] = loader.load(document("3", epoch=2))
+        in_force.swap()
+        wait_until(lambda: shadow() is None)
+        assert control() is not None, "a rollback would have to wait for it"
+        latest[0] = loader.load(document("few", epoch=3))
+        in_force.swap()
+        wait_until(lambda: control() is None)
     finally:
         gc.enable()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
 
 
 def test_bytes_that_passed_their_trial_are_not_tried_again(small_models, monkeypatch):

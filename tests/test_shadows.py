@@ -16,7 +16,7 @@ from schemas.errors import ConfigurationError
 
 @dataclass
 class Scorer:
-    """Its score is its first feature; it may be told to wait, to break or to answer nonsense."""
+    """Its score is its first feature, 0 where missing; it may be told to wait, to break or to answer nonsense."""
 
     gate: threading.Event = field(default_factory=threading.Event)
     error: Exception | None = None
@@ -28,7 +28,7 @@ class Scorer:
         if self.error:
             raise self.error
         assert not np.isinf(features).any()
-        return features[:, 0].astype(np.float64) if self.answer is None else self.answer
+        return np.nan_to_num(features[:, 0].astype(np.float64)) if self.answer is None else self.answer
 
 
 def shadow(name, *, waiting=False, required=(False, False), **options):
@@ -102,6 +102,16 @@ def test_a_shadow_that_never_ends_is_waited_for_no_longer_than_its_budget_and_th
     assert (scored(runner, batch([0.1])), scored(runner, batch([0.2]))) == ({}, {})
     assert told == [("slow", "late"), ("slow", "late")]
     slow.scorer.gate.set()
+
+
+def test_a_shadow_that_is_busy_is_given_no_other_batch(runner_of):
+    slow = shadow("slow", waiting=True)
+    runner = runner_of(slow)
+
+    begun = [runner.begin(batch([0.1]))["slow"] is not None for _ in range(3)]
+    slow.scorer.gate.set()
+
+    assert begun == [True, False, False]
 
 
 def test_a_shadow_that_is_late_does_not_hold_up_another(runner_of, told):
