@@ -2,7 +2,6 @@
 
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -18,7 +17,7 @@ from models.folder import FolderStore
 from models.manifest import MANIFEST_FILE, from_json
 from models.registry import Registry
 from models.rollout_store import CURRENT_KEY, RolloutStore
-from models.store import StoreUnavailableError
+from models.store import StoreUnavailableError, open_store
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 
 
@@ -290,11 +289,16 @@ def test_a_model_that_is_given_serves_whatever_the_store_says(directory, tmp_pat
     assert value(told, "rollout_age_seconds") == 0
 
 
-def test_a_store_alone_is_followed(tmp_path, small_models, told):
-    store = FolderStore(tmp_path / "store")
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+def test_a_store_alone_is_followed_wherever_it_is(kind, tmp_path, small_models, told, request):
+    where = {"store": str(tmp_path / "store")}
+    if kind == "s3":
+        s3 = request.getfixturevalue("s3")
+        where = {"store": f"s3://{s3.bucket}/fraud", "store_endpoint": s3.direct}
+    store = open_store(*where.values())
     Registry(store).publish(small_models["1"])
-    put(store, replace(document("1"), epoch=1))
-    source = source_of(WorkerSettings(store=str(tmp_path / "store"), input_format="json"), WorkerMetrics(told))
+    put(store, document("1"))
+    source = source_of(WorkerSettings(**where, input_format="json"), WorkerMetrics(told))
 
     source.poll()
 
