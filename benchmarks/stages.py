@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from benchmarks.bed import Bed
-from consumer.clients import admin_client, make_consumer, producer_maker
+from consumer.clients import make_consumer, producer_maker
 from consumer.decide import Arm, Rollout
 from consumer.delivery import produce
 from consumer.in_force import InForce
@@ -24,8 +24,9 @@ from consumer.metrics import WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.serving import Serving
 from consumer.settings import WorkerSettings
+from consumer.topics import Cluster
 from consumer.wire import decision_encoder, transaction_reader
-from consumer.worker import Scoring, check_topics
+from consumer.worker import Scoring
 from models.scorer import Scorer
 from schemas.columns import Columns
 from schemas.framing import RecordReader
@@ -158,12 +159,12 @@ def _scoring(settings: WorkerSettings, stages: Stages) -> Scoring:
     arms = tuple(_timed_arm(arm, stages) for arm in rollout.arms)
     reader = TimedReader(transaction_reader(settings, rollout.fields), stages)
     serving = Serving(Rollout(rollout.experiment, arms), (), cast("RecordReader", reader))
-    admin, metrics = admin_client(settings), WorkerMetrics(CollectorRegistry())
+    cluster, metrics = Cluster(settings), WorkerMetrics(CollectorRegistry())
     return Scoring(
         InForce(lambda: serving, settings.shadow_budget_seconds, metrics),
         stages.timed("encode", decision_encoder(settings)),
         settings,
-        check_topics(settings, admin),
+        cluster.topics,
         lambda _records, verdict: metrics.observe_verdict(verdict),
     )
 

@@ -128,8 +128,7 @@ def two_way(control: str, challenger: str, challenger_share: float) -> tuple[Var
     """
     if not 0 <= challenger_share <= 1:
         raise ConfigurationError(f"the challenger's share must lie between 0 and 1, not {challenger_share}")
-    edge = BUCKETS - round(challenger_share * BUCKETS)
-    return Variant(control, ((0, edge),)), Variant(challenger, ((edge, BUCKETS),))
+    return resplit((), control, {challenger: round(challenger_share * BUCKETS)})
 
 
 def resplit(before: Sequence[Variant], control: str, challengers: Mapping[str, int]) -> tuple[Variant, ...]:

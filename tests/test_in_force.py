@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from consumer.records import RecordBatch
 from consumer.serving import Serving
 from consumer.settings import WorkerSettings
 from consumer.shadows import Shadow
+from consumer.topics import Topics
 from consumer.wire import transaction_reader
-from consumer.worker import Scoring, Topics
+from consumer.worker import Scoring
 from models.routing import Experiment, single, two_way
 from schemas.decision import Lineage, encode_json
+from schemas.framing import confluent
+from schemas.registry import PinnedSchemas
 
 SETTINGS = WorkerSettings(input_format="json")
 NOW = 1_700_000_000_000
@@ -64,6 +68,20 @@ def metrics(told):
     return WorkerMetrics(told)
 
 
+@pytest.fixture
+def in_force_of(metrics):
+    """A function that puts in force what ``latest`` gives; the threads of its shadows end with the test."""
+    made = []
+
+    def make(latest, budget=10.0):
+        made.append(InForce(latest, budget, metrics))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
 def batch(count, first=0):
     messages = [
         Message(
@@ -85,18 +103,20 @@ def decide(in_force, records, observe=lambda _verdict: None):
     def published(_records, verdict):
         observe(verdict)
 
-    scoring = Scoring(in_force, encode_json, SETTINGS, Topics(1, 1, 1), published, clock=lambda: NOW / 1000)
+    scoring = Scoring(
+        in_force, encode_json, SETTINGS, lambda: Topics(1, 1, 1, 1_000_000), published, clock=lambda: NOW / 1000
+    )
     outbox = scoring(records)
     outbox.on_published()
     return [json.loads(each["value"]) for part in outbox.messages for each in part.messages]
 
 
-def test_a_batch_in_whose_middle_the_rollout_changes_is_decided_by_that_with_which_it_began(metrics):
+def test_a_batch_in_whose_middle_the_rollout_changes_is_decided_by_that_with_which_it_began(in_force_of):
     latest = []
     new = serving(2, Constant(0.2))
     variants = two_way("champion", "challenger", 0.5)
     latest.append(serving(1, Constant(0.1, lambda _features: latest.append(new)), variants=variants))
-    in_force = InForce(lambda: latest[-1], 1.0, metrics)
+    in_force = in_force_of(lambda: latest[-1], 1.0)
 
     first, second = decide(in_force, batch(50)), decide(in_force, batch(50, 50))
 
@@ -109,7 +129,7 @@ def test_a_batch_in_whose_middle_the_rollout_changes_is_decided_by_that_with_whi
     }
 
 
-def test_shadows_add_their_scores_and_change_nothing_else(metrics):
+def test_shadows_add_their_scores_and_change_nothing_else(in_force_of):
     def broken(_features):
         raise ValueError
 
@@ -119,11 +139,11 @@ def test_shadows_add_their_scores_and_change_nothing_else(metrics):
         shadow("broken", Constant(0.7, broken)),
         shadow("greedy", Constant(0.7, lambda features: features.fill(9))),
     ]
-    plain = decide(InForce(lambda: serving(1, Constant(0.1)), 0.0, metrics), batch(20))
+    plain = decide(in_force_of(lambda: serving(1, Constant(0.1)), 0.0), batch(20))
 
-    within = InForce(lambda: serving(1, Constant(0.1), shadows), 10.0, metrics)
+    within = in_force_of(lambda: serving(1, Constant(0.1), shadows), 10.0)
     hanging = [shadow("hanging", Constant(0.7, lambda _features: never.wait(30)))]
-    late = InForce(lambda: serving(1, Constant(0.1), hanging), 0.01, metrics)
+    late = in_force_of(lambda: serving(1, Constant(0.1), hanging), 0.01)
     shadowed, without = decide(within, batch(20)), decide(late, batch(20))
     never.set()
 
@@ -139,6 +159,15 @@ def without_shadows(record):
     return {**record, "shadow": []}
 
 
+def test_a_batch_before_any_schema_is_known_is_no_failure_of_a_shadow(in_force_of, told):
+    unread = confluent(PinnedSchemas({}), ("V1",))
+    blind = replace(serving(1, Constant(0.1), [shadow("next", Constant(0.7))]), reader=unread)
+    garbage = RecordBatch.of("in", [Message(topic="in", partition=0, offset=0, value=b"?")])
+
+    assert decide(in_force_of(lambda: blind, 10.0), garbage) == []
+    assert set(samples(told, "shadow_batches_total").values()) == {0}
+
+
 def samples(told, name):
     found = {}
     for family in told.collect():
@@ -148,9 +177,9 @@ def samples(told, name):
     return found
 
 
-def test_metrics_tell_what_is_in_force_and_no_longer_what_was(metrics, told):
+def test_metrics_tell_what_is_in_force_and_no_longer_what_was(in_force_of, told):
     latest = [None]
-    in_force = InForce(lambda: latest[0], 10.0, metrics)
+    in_force = in_force_of(lambda: latest[0], 10.0)
     variants = two_way("champion", "challenger", 0.25)
 
     assert in_force.swap() is None
@@ -173,26 +202,24 @@ def test_metrics_tell_what_is_in_force_and_no_longer_what_was(metrics, told):
     assert samples(told, "degraded_share") == {(): 0}
     assert samples(told, "model_info") == {("champion", "m", "5", "05" * 32): 1}
     assert set(samples(told, "shadow_batches_total")) == {("b", "scored"), ("b", "late"), ("b", "failed")}
-    in_force.close()
 
 
-def test_degraded_decisions_are_counted_by_the_variant_that_was_assigned(metrics, told):
+def test_degraded_decisions_are_counted_by_the_variant_that_was_assigned(in_force_of, metrics, told):
     degraded = serving(1, Constant(0.1), (), two_way("champion", "challenger", 0.25), "m@2 was refused")
 
-    records = decide(InForce(lambda: degraded, 1.0, metrics), batch(100), metrics.observe_verdict)
+    records = decide(in_force_of(lambda: degraded, 1.0), batch(100), metrics.observe_verdict)
 
     stood_in_for = [record["experiment"]["variant"] for record in records if record["degraded"]]
     assert set(stood_in_for) == {"challenger"}
     assert samples(told, "degraded_decisions_total") == {("challenger",): len(stood_in_for)}
 
 
-def test_the_same_serving_is_not_swapped_with_itself(metrics):
+def test_the_same_serving_is_not_swapped_with_itself(in_force_of):
     same = serving(1, Constant(0.1), [shadow("a", Constant(0.7))])
-    in_force = InForce(lambda: same, 10.0, metrics)
+    in_force = in_force_of(lambda: same, 10.0)
     in_force.swap()
     shadows = in_force.shadows
 
     in_force.swap()
 
     assert in_force.shadows is shadows
-    in_force.close()

@@ -174,7 +174,7 @@ def test_without_shadows_nothing_is_scored(runner_of, told):
 
 
 def test_a_closed_runner_lets_go_of_its_models_and_threads():
-    model = shadow("next")
+    model = shadow("ending")
     runner = ShadowRunner([model], 10.0, lambda _name, _outcome: None)
     scored(runner, batch([0.1]))
     gone, model = weakref.ref(model.scorer), None
@@ -183,6 +183,6 @@ def test_a_closed_runner_lets_go_of_its_models_and_threads():
     runner = None
 
     deadline = time.monotonic() + 10
-    while gone() is not None or any(thread.name == "shadow next" for thread in threading.enumerate()):
+    while gone() is not None or any(thread.name == "shadow ending" for thread in threading.enumerate()):
         assert time.monotonic() < deadline, "the model is held"
         time.sleep(0.01)

@@ -111,7 +111,7 @@ def ramp(
 
     fraudstream rollout ramp card-fraud@2 5% --why 'looks good in shadow'
     """
-    wanted = _share(share)
+    wanted = parse_share(share)
     change(
         Rollouts.open(config, store, store_endpoint),
         lambda now, by: rollout_changes.ramp(_existing(now), challenger, wanted, by),
@@ -209,7 +209,7 @@ def _existing(now: Document | None) -> Document:
     return now
 
 
-def _share(text: str) -> float:
+def parse_share(text: str) -> float:
     """The share that ``5%`` or ``0.05`` means; ``5`` could mean either, and is refused."""
     found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(%?)", text.strip())
     share = float(found[1]) / (100 if found[2] else 1) if found else -1
