@@ -187,6 +187,11 @@ def test_what_is_wrong_is_named_in_one_sentence(path, value, said):
     assert "\n" not in str(refusal.value)
 
 
+def test_no_experiment_has_the_salt_of_the_samples_whatever_it_says_that_this_is():
+    with pytest.raises(ConfigurationError, match="salt_id must differ"):
+        check(replace(split(), salt_id=SAMPLING_SALT_ID, sampling_salt_id="another"))
+
+
 def test_a_challenger_without_cards_has_no_place_and_the_control_has():
     control, challenger = split().variants
     with pytest.raises(ConfigurationError, match="challenger has no buckets"):
