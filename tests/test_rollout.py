@@ -141,8 +141,7 @@ def test_a_version_that_does_not_load_is_not_let_through():
         (["experiment_id"], "x" * 49, "experiment_id must be a word .* 48 at most"),
         (["experiment_id"], "a b", "experiment_id must be a word"),
         (["salt_id"], "", "salt_id must be a word"),
-        (["sampling_salt_id"], "a\nb", "sampling_salt_id must be a word"),
-        (["sampling_salt_id"], "default-1", "salt_id must differ from sampling_salt_id"),
+        (["sampling_salt_id"], "another", "sampling_salt_id must be 'feature-samples-1'"),
         (["salt_id"], SAMPLING_SALT_ID, "salt_id must differ from sampling_salt_id"),
         (["extra"], 1, r"there is no field \$\.extra"),
         (["variants"], [], "variants: there must be 1 to 32"),
@@ -185,11 +184,6 @@ def test_what_is_wrong_is_named_in_one_sentence(path, value, said):
 
     assert str(refusal.value).startswith("rollout.json: ")
     assert "\n" not in str(refusal.value)
-
-
-def test_no_experiment_has_the_salt_of_the_samples_whatever_it_says_that_this_is():
-    with pytest.raises(ConfigurationError, match="salt_id must differ"):
-        check(replace(split(), salt_id=SAMPLING_SALT_ID, sampling_salt_id="another"))
 
 
 def test_a_challenger_without_cards_has_no_place_and_the_control_has():
