@@ -135,7 +135,8 @@ def resplit(before: Sequence[Variant], control: str, challengers: Mapping[str, i
     """A split in which ``challengers`` have so many buckets and ``control`` the rest; the fewest cards move.
 
     ``before`` is the split in force, or nothing. A variant that shrinks gives up exactly what it has too much, the
-    control its last buckets and a challenger its first, so that one that is ramped up again gets the same cards again.
+    control its last buckets and a challenger its first: so a challenger that is ramped up and down again has the cards
+    again that it had before.
 
     Raises ConfigurationError where the challengers ask for more than there is, or for less than nothing.
     """
