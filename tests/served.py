@@ -8,7 +8,7 @@ from models.manifest import MANIFEST_FILE, from_json, to_json
 from models.registry import Version
 from models.rollout import Changed, Document
 from models.rollout_store import RolloutStore
-from models.routing import BUCKETS
+from models.routing import BUCKETS, SAMPLING_SALT_ID
 from models.store import NotStoredError
 
 CHANGED = Changed("alice", datetime(2026, 11, 26, tzinfo=UTC), "because", "set")
@@ -23,7 +23,7 @@ def document(control, *, epoch=1, policy=None, shadows=(), unit="card_id", **cha
         edge = start
     champion = rollout.Variant("champion", f"m@{control}", "xgboost", ((0, edge),))
     beside = tuple(rollout.Shadow(f"shadow-{version}", f"m@{version}", "xgboost") for version in shadows)
-    return Document(epoch, "e", "salt-1", "samples", unit, (champion, *variants), beside, policy, CHANGED)
+    return Document(epoch, "e", "salt-1", SAMPLING_SALT_ID, unit, (champion, *variants), beside, policy, CHANGED)
 
 
 def put(store, made):
