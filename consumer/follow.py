@@ -53,6 +53,7 @@ class Follower:
         self._attempts = 0
         self._read_at = clock()
         self._said: str | None = None
+        self._prepared = False
         self._stop = Event()
         self._thread = Thread(target=self._run, name="follow the rollout", daemon=True)
         metrics.rollout_age.set_function(lambda: clock() - self._read_at)
@@ -81,6 +82,7 @@ class Follower:
         try:
             self._read()
             self._load_if_due()
+            self._prepare_a_rollback()
         except _AWAY as error:
             self._complain("rollout_not_read", str(error))
         except FraudstreamError as error:
@@ -111,6 +113,17 @@ class Follower:
         for each in serving.missing:
             self._metrics.load_failures.labels(each.role).inc()
         self._offer(serving)
+
+    def _prepare_a_rollback(self) -> None:
+        """After a start hold the control of the rollout before; from then on the loader keeps what it replaces."""
+        if self._prepared or self._serving is None:
+            return
+        self._prepared = True
+        if self._serving.epoch > 1:
+            try:
+                self._loader.hold(self._rollouts.at(self._serving.epoch - 1).control.model)
+            except FraudstreamError as error:
+                log.info("rollback_not_prepared", reason=str(error))
 
     def _offer(self, serving: Serving) -> None:
         """Have it serve, unless it is what serves already: another attempt that came to the same."""

@@ -106,6 +106,14 @@ class Loader:
         self._forget(document)
         return serving
 
+    def hold(self, version: Version) -> None:
+        """Keep this control of an earlier rollout for a rollback, unless one is kept; a failure is no harm."""
+        if self._control_before is None and version not in self._models:
+            with closing(self._trials):
+                failures = self._load_models([version])
+            if not failures:
+                self._control_before = version
+
     def _load_models(self, versions: Iterable[Version]) -> dict[Version, str]:
         """Load these; why it failed where it did: the text alone, as an error holds on to the bytes that it met."""
         failures = {}

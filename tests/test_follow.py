@@ -32,13 +32,16 @@ class FakeLoader:
     """Loads at once; it may be told what goes wrong, and notes for which epoch it was asked and when."""
 
     def __init__(self, clock):
-        self.clock, self.asked, self.error, self.missing = clock, [], None, ()
+        self.clock, self.asked, self.held, self.error, self.missing = clock, [], [], None, ()
 
     def load(self, made):
         self.asked.append((made.epoch, self.clock()))
         if self.error:
             raise self.error
         return Served(made.epoch, self.missing)
+
+    def hold(self, version):
+        self.held.append(str(version))
 
 
 class Leaving:
@@ -242,6 +245,31 @@ def test_a_missing_variant_is_tried_again_and_what_comes_to_the_same_changes_not
     clock.now += 600
     follower.poll()
     assert len(loader.asked) == 6
+
+
+@pytest.mark.parametrize(("controls", "held"), [("1", []), ("12", ["m@1"]), ("123", ["m@2"])])
+def test_after_a_start_the_control_of_the_rollout_before_is_held_for_a_rollback(
+    folder, follower, loader, controls, held
+):
+    for control in controls:
+        put(folder, document(control))
+    follower.poll()
+    put(folder, document("few"))
+
+    follower.poll()
+
+    assert loader.held == held
+
+
+def test_a_history_that_cannot_be_read_holds_nothing_back(folder, follower, told):
+    for control in "12":
+        put(folder, document(control))
+    (folder.root / "rollout/history/000001.json").write_bytes(b"{}")
+
+    follower.poll()
+
+    assert follower.serving.epoch == 2
+    assert value(told, "rollout_held_back") == 0
 
 
 def test_without_a_rollout_there_is_nothing_to_serve_and_it_is_said_why(folder, follower):

@@ -254,6 +254,27 @@ def test_one_model_more_is_held_than_serves(loader):
     assert held == [{m("1")}, {m("1"), m("2")}, {m("1"), m("2")}, {m("2"), m("3")}, {m("3"), m("few")}]
 
 
+def test_a_process_that_was_started_after_a_promotion_is_as_ready_for_a_rollback(loader, store):
+    loader.load(document("2", epoch=2))
+    loader.hold(m("1"))
+    assert loader.held == {m("1"), m("2")}
+
+    serving = loader.load(document("1", epoch=3))
+
+    assert serving.missing == ()
+    assert store.read == ["2", "1"]
+
+
+def test_what_is_held_is_never_more_than_one_and_no_broken_one(loader, store, small_models):
+    loader.load(document("1"))
+    altered(small_models["2"], store)
+    loader.hold(m("2"))
+    loader.hold(m("3"))
+    loader.hold(m("few"))
+
+    assert loader.held == {m("1"), m("3")}
+
+
 def test_what_served_is_freed_after_the_swap_without_the_collector(loader):
     latest = [loader.load(document("1", shadows=["2"]))]
     in_force = InForce(lambda: latest[0], 1.0, WorkerMetrics(CollectorRegistry()))
