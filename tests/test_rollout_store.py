@@ -234,6 +234,16 @@ def test_a_rollout_that_was_put_back_by_hand_does_not_overwrite_what_came_after(
     assert folder.at(2) == following(start())
 
 
+def test_a_rollout_that_was_lost_goes_on_from_the_last_entry_of_its_history(folder):
+    folder.write(start(), None)
+    (folder.store.root / CURRENT_KEY).unlink()
+    (folder.store.root / CURRENT_KEY).write_bytes(folder.store.get("rollout/history/000001.json").content)
+
+    change(folder, "carol")
+
+    assert folder.history() == [start(), following(start(), "carol")]
+
+
 def test_a_history_that_tells_another_story_is_named(folder):
     folder.write(start(), None)
     (folder.store.root / "rollout" / "history" / "000001.json").write_bytes(to_json(start("mallory")))
