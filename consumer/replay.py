@@ -27,12 +27,14 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 class Plan:
     """What the replay ``name`` decides again: ``first`` and ``last`` as they were written, and as spans.
 
-    ``by`` is the digest of the models and the policy that decide.
+    ``decider`` names what decides, as ``consumer.pinned`` understands it, and ``by`` is the digest of its models and
+    policies.
     """
 
     name: str
     first: str
     last: str
+    decider: str
     by: str
     spans: tuple[Span, ...]
 
@@ -50,7 +52,7 @@ class Plan:
         """How many of those are behind the offsets that the replay has committed."""
         return sum(committed.get(span.partition, span.start) - span.start for span in self.spans)
 
-    def check(self, first: str, last: str, by: str) -> None:
+    def check(self, first: str, last: str, decider: str, by: str) -> None:
         """Raises FraudstreamError if the same name is to mean something else now."""
         if (self.first, self.last) != (first, last):
             raise FraudstreamError(
@@ -59,7 +61,8 @@ class Plan:
             )
         if self.by != by:
             raise FraudstreamError(
-                f"replay {self.name} was begun with another model or policy; give this one a name of its own"
+                f"replay {self.name} was begun with {self.decider}, and {decider} is another model or policy; "
+                "give this one a name of its own"
             )
 
 
@@ -98,7 +101,8 @@ def read_plan(consumer: Consumer, topic: str, partitions: Iterable[int], name: s
         return None
     notes: list[dict[str, Any]] = [msgspec.json.decode(each.metadata or "{}") for each in kept]
     spans = (Span(each.partition, note["start"], each.offset) for each, note in zip(kept, notes, strict=True))
-    return Plan(name, notes[0]["from"], notes[0]["to"], notes[0]["by"], tuple(spans))
+    note = notes[0]
+    return Plan(name, note["from"], note["to"], note["decider"], note["by"], tuple(spans))
 
 
 def begin(plan: Plan, topic: str, progress: Consumer, keeper: Consumer) -> None:
@@ -107,7 +111,7 @@ def begin(plan: Plan, topic: str, progress: Consumer, keeper: Consumer) -> None:
     A kill between the two leaves no plan, and the next start makes it anew. Raises KafkaException, and
     FraudstreamError where a replay of this name runs.
     """
-    notes = {"from": plan.first, "to": plan.last, "by": plan.by}
+    notes = {"from": plan.first, "to": plan.last, "decider": plan.decider, "by": plan.by}
     starts = [TopicPartition(topic, each.partition, each.start) for each in plan.spans]
     stops = [
         TopicPartition(

@@ -30,14 +30,15 @@ class Replaying:
         with self._consumer(plan_group(self.settings)) as keeper:
             return read_plan(keeper, self._topic, partitions, self._name)
 
-    def begun(self, first: str, last: str, points: tuple[Point, Point], by: str) -> Plan:
+    def begun(self, first: str, last: str, points: tuple[Point, Point], decider: str, by: str) -> Plan:
         """A new plan, with empty topics for what comes of it, as the brokers hold it from now on.
 
         Raises FraudstreamError where the range is empty or the topics are not, and as ``Connection.partitions``.
         """
         partitions = self._connection.partitions(self._topic)
         with self._consumer(self.settings.group) as progress, self._consumer(plan_group(self.settings)) as keeper:
-            plan = Plan(self._name, first, last, by, tuple(spans(progress, self._topic, partitions, *points)))
+            found = tuple(spans(progress, self._topic, partitions, *points))
+            plan = Plan(self._name, first, last, decider, by, found)
             if plan.size == 0:
                 raise FraudstreamError(f"topic {self._topic} holds nothing from {first} to {last}")
             for topic in (self.settings.decisions_topic, self.settings.dead_letters_topic):

@@ -7,7 +7,7 @@ from consumer.replay import Plan, plan_group, replay_settings
 from consumer.settings import WorkerSettings
 from schemas.errors import ConfigurationError, FraudstreamError
 
-PLAN = Plan("r", "beginning", "end", "digest", (Span(0, 10, 30), Span(2, 0, 5)))
+PLAN = Plan("r", "beginning", "end", "model", "digest", (Span(0, 10, 30), Span(2, 0, 5)))
 
 
 def test_a_replay_has_a_group_transactional_ids_and_topics_of_its_own():
@@ -40,13 +40,13 @@ def test_progress_is_counted_in_offsets_of_the_plan():
 @pytest.mark.parametrize(
     ("now", "sentence"),
     [
-        (("5", "end", "digest"), "--from beginning --to end"),
-        (("beginning", "5", "digest"), "--from beginning --to end"),
-        (("beginning", "end", "other"), "another model or policy"),
+        (("5", "end", "model", "digest"), "--from beginning --to end"),
+        (("beginning", "5", "model", "digest"), "--from beginning --to end"),
+        (("beginning", "end", "rollout 7", "other"), "begun with model, and rollout 7 is another model or policy"),
     ],
 )
 def test_the_same_name_cannot_come_to_mean_something_else(now, sentence):
-    PLAN.check("beginning", "end", "digest")
+    PLAN.check("beginning", "end", "copy of the model", "digest")
 
     with pytest.raises(FraudstreamError, match=sentence):
         PLAN.check(*now)

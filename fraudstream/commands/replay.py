@@ -42,13 +42,19 @@ def run(
     to: Annotated[
         str, typer.Option("--to", help="Where it ends, likewise, and not beyond what is committed now.")
     ] = "end",
+    rollout: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Decide as this rollout of the store did.", show_default=False)
+    ] = None,
     compare: Annotated[
         bool,
         typer.Option("--diff", help="Then compare with the live decisions, as `replay diff NAME` does."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Decide a range of transactions again, with the model given, into topics of their own.
+    """Decide a range of transactions again, by a model or a rollout, into topics of their own.
+
+    --model is the directory of a model, or NAME@VERSION of the store; --rollout the number of a rollout of the store,
+    as it was when it served, or current.
 
     The decisions go to DECISIONS_TOPIC.replay.NAME and what cannot be scored to DEAD_LETTERS_TOPIC.replay.NAME; both
     are created. The workers form the group GROUP.replay.NAME: the live group is never touched. Stopped or killed, the
@@ -64,7 +70,7 @@ def run(
     logs.configure(settings.log_format, "warning")
     points = point("--from", from_), point("--to", to)
     replaying = Replaying(connect(settings), settings, name)
-    plan = _plan(replaying, settings, from_, to, points)
+    plan = _plan(replaying, settings, rollout, from_, to, points)
     began = time.monotonic()
     done, before = _run(replaying, plan)
     _report(replaying, plan, done, done - before, time.monotonic() - began, as_json=as_json)
@@ -76,15 +82,23 @@ replay.callback()(with_settings(run))
 replay.command()(with_settings(diff))
 
 
-def _plan(replaying: Replaying, settings: WorkerSettings, first: str, last: str, points: tuple[Point, Point]) -> Plan:
+def _plan(
+    replaying: Replaying,
+    settings: WorkerSettings,
+    rollout: str | None,
+    first: str,
+    last: str,
+    points: tuple[Point, Point],
+) -> Plan:
     # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
-    from consumer.worker import load_rollout  # noqa: PLC0415
+    from consumer.pinned import load_pinned, pin  # noqa: PLC0415
 
-    by = decided_by(load_rollout(settings))
+    decider = pin(settings, rollout)
+    by = decided_by(load_pinned(settings, decider).rollout)
     plan = replaying.found()
     if plan is None:
-        return replaying.begun(first, last, points, by)
-    plan.check(first, last, by)
+        return replaying.begun(first, last, points, decider, by)
+    plan.check(first, last, decider, by)
     return plan
 
 

@@ -158,7 +158,7 @@ def test_a_replay_is_compared_with_the_live_decisions_about_its_records_alone(ka
     (early,) = decided(name, 0, 2, [0.1], None)
     producer.produce(outputs, early, partition=0, timestamp=1_000_000)
     producer.flush(30)
-    plan = replaying.begun("2", "7", (Offset(2), Offset(7)), "digest")
+    plan = replaying.begun("2", "7", (Offset(2), Offset(7)), "model", "digest")
     values = [
         *((outputs, 0, value) for value in decided(name, 0, 3, [0.9, 0.9, 0.5, 0.1, 0.1, 0.1, 0.1], None)),
         *((outputs, 1, value) for value in decided(name, 1, 0, [0.1] * 10, None)),
@@ -191,7 +191,7 @@ def test_a_plan_is_found_again_and_without_one_no_topic_is_written_to_twice(kafk
 
     points = (Offset(1), Extreme.END)
     assert under("a").found() is None
-    plan = under("a").begun("1", "end", points, "digest")
+    plan = under("a").begun("1", "end", points, "model", "digest")
 
     assert plan.spans == (Span(0, 1, 5), Span(1, 1, 5))
     assert under("a").found() == plan
@@ -200,15 +200,15 @@ def test_a_plan_is_found_again_and_without_one_no_topic_is_written_to_twice(kafk
     producer.produce(f"{outputs}.replay.r", b"x")
     producer.flush(30)
     with pytest.raises(FraudstreamError, match="holds records, but of a replay r nothing is known any more"):
-        under("b").begun("1", "end", points, "digest")
+        under("b").begun("1", "end", points, "model", "digest")
     with pytest.raises(FraudstreamError, match=f"topic {name} holds nothing from end to end"):
-        under("c").begun("end", "end", (Extreme.END, Extreme.END), "digest")
+        under("c").begun("end", "end", (Extreme.END, Extreme.END), "model", "digest")
 
 
 def test_a_plan_is_not_begun_for_a_group_that_somebody_is_in(kafka, topic):
     name, group = topic(), uuid.uuid4().hex
     options = {"bootstrap.servers": kafka.bootstrap_servers, "enable.auto.commit": False}
-    plan = Plan("busy", "beginning", "end", "digest", (Span(0, 0, 5),))
+    plan = Plan("busy", "beginning", "end", "model", "digest", (Span(0, 0, 5),))
     member, progress, keeper = (Consumer(options | {"group.id": each}) for each in (group, group, group + ".plan"))
     with closing(member), closing(progress), closing(keeper):
         member.subscribe([name])
