@@ -8,6 +8,7 @@ from fraudstream.commands.audit import audit
 from fraudstream.commands.config import config
 from fraudstream.commands.dead_letters import dead_letters
 from fraudstream.commands.demo import demo
+from fraudstream.commands.doctor import doctor
 from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
@@ -38,6 +39,7 @@ app.command()(with_settings(score))
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(replay, name="replay")
 app.command()(with_settings(audit))
+app.command()(with_settings(doctor))
 app.command()(with_settings(config))
 
 
