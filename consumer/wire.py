@@ -5,8 +5,8 @@ from dataclasses import astuple
 from functools import partial
 from typing import Any
 
-from consumer.decide import Roles, check_roles
-from consumer.settings import Format, WorkerSettings
+from consumer.decide import Bounds, Roles, check_roles
+from consumer.settings import Format, MissingUnit, WorkerSettings
 from schemas import decision, framing
 from schemas.load import load, load_file
 from schemas.registry import PinnedSchemas, RegistryClient
@@ -47,6 +47,12 @@ def transaction_reader(
 def roles_of(settings: WorkerSettings) -> Roles:
     """Which input field plays which part."""
     return Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
+
+
+def bounds_of(settings: WorkerSettings) -> Bounds:
+    """What is accepted of a record."""
+    lead = int(settings.event_time_lead_seconds * 1000)
+    return Bounds(settings.earliest_event_time, lead, settings.missing_unit is MissingUnit.DEAD_LETTER)
 
 
 def _known_schemas(settings: WorkerSettings) -> dict[int, Mapping[str, Any]]:

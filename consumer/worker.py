@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
-from consumer.decide import Bounds, Reasons, Source, Verdict, decide
+from consumer.decide import Reasons, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
 from consumer.follow import source_of
 from consumer.health import HealthServer
@@ -24,7 +24,7 @@ from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
-from consumer.wire import decision_encoder, roles_of
+from consumer.wire import bounds_of, decision_encoder, roles_of
 from schemas.decision import Decisions, Outcome
 from schemas.errors import ConfigurationError
 from schemas.registry import RegistryUnavailableError
@@ -52,7 +52,7 @@ class Scoring:
         self._in_force = in_force
         self._encode = encode
         self._roles = roles_of(settings)
-        self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
+        self._bounds = bounds_of(settings)
         explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
         self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
