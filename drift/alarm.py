@@ -1,6 +1,6 @@
 """Decide when a difference is an alarm: by a budget of false alarms, never by p < 0.05."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,7 +17,7 @@ CRITICAL = 2.0
 
 
 class Severity(Enum):
-    """What a test says; the value is the Avro symbol."""
+    """What a test says, from the best on; the value is the Avro symbol."""
 
     INSUFFICIENT = "insufficient"
     OK = "ok"
@@ -28,6 +28,17 @@ class Severity(Enum):
     def is_alarm(self) -> bool:
         """Whether somebody should look."""
         return self in (Severity.WARN, Severity.CRITICAL)
+
+    @property
+    def lowered(self) -> "Severity":
+        """One step down; an alarm becomes none at last."""
+        return Severity.WARN if self is Severity.CRITICAL else Severity.OK
+
+
+def worst(severities: Iterable[Severity]) -> Severity:
+    """The last of them in the order of ``Severity``; that of nothing at all is insufficient."""
+    order = list(Severity)
+    return max(severities, key=order.index, default=Severity.INSUFFICIENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +67,11 @@ def threshold(critical: float, floor: float, own: float) -> float:
     return max(critical, floor, SEASONAL * own)
 
 
-def severity(statistic: float, threshold: float) -> Severity:
-    """How bad a difference of this size is."""
+def severity(statistic: float, threshold: float, grave: float) -> Severity:
+    """How bad a difference of this size is. Below ``grave`` none is critical, however sure."""
     if statistic <= threshold:
         return Severity.OK
-    return Severity.CRITICAL if statistic >= CRITICAL * threshold else Severity.WARN
+    return Severity.CRITICAL if statistic >= max(CRITICAL * threshold, grave) else Severity.WARN
 
 
 def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:

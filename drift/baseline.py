@@ -43,6 +43,11 @@ class Profile:
     maximum: float | None = None
     outside: int = 0
 
+    @property
+    def finite(self) -> int:
+        """Rows with a value that is neither missing nor infinite."""
+        return self.rows - self.missing - self.infinite
+
 
 @dataclass(frozen=True, slots=True)
 class OwnWindows:

@@ -18,6 +18,7 @@ SCHEMA = fastavro.parse_schema(load("drift_report"))
 class Kind(Enum):
     """What a test looks at; the value is the Avro symbol."""
 
+    SCORE = "score"
     DISTRIBUTION = "distribution"
     CATEGORIES = "categories"
     CONSTANT = "constant"
