@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift.report import Kind
+from drift.windows import DAY
 
-WEEK = 7 * 24 * 60 * 60
-"""Seconds: what a baseline should cover, or every Sunday is drift."""
+WEEK = 7 * DAY
+"""What a baseline should cover (ms), or every Sunday is drift."""
 
 
 class Nature(Enum):
@@ -28,7 +29,7 @@ class Profile:
 
     ``values`` (m,) float32 rising: every finite value where continuous, else every different one, with ``counts`` (m,)
     int64. ``deciles`` (9,) float32, the inner ones, are there where continuous. Of the finite values
-    ``outside`` lay outside ``minimum`` … ``maximum``, which the manifest of the model believes; None for no bound.
+    ``outside`` lay outside the range (least, greatest) that the manifest of the model believes; None where it has none.
     """
 
     name: str
@@ -39,8 +40,7 @@ class Profile:
     values: NDArray[np.float32]
     counts: NDArray[np.int64]
     deciles: NDArray[np.float32]
-    minimum: float | None = None
-    maximum: float | None = None
+    believed: tuple[float, float] | None = None
     outside: int = 0
 
     @property
@@ -71,8 +71,8 @@ class OwnWindows:
 class Baseline:
     """What ``model`` (name and version) expects.
 
-    ``source`` is where the rows came from, for people; ``first_time`` and ``last_time`` (s since the epoch of the data)
-    are their period. ``rows_per_card`` is the mean number of rows that share a card, as a row sees it (1 where cards
+    ``source`` is where the rows came from, for people; ``first_time`` and ``last_time`` (ms) are their
+    period. ``rows_per_card`` is the mean number of rows that share a card, as a row sees it (1 where cards
     are unknown). ``score`` and ``alerts`` (rows scored, and those of them beyond the policy) are of rows that the model
     did not learn from; None without scores. ``sha256`` is that of the file, empty before there is one.
     """
@@ -80,8 +80,8 @@ class Baseline:
     name: str
     version: str
     source: str
-    first_time: float
-    last_time: float
+    first_time: int
+    last_time: int
     rows: int
     rows_per_card: float
     features: tuple[Profile, ...]
@@ -101,7 +101,13 @@ class Baseline:
         doubts = []
         if covered < WEEK:
             doubts.append(
-                f"the baseline covers {covered / 86_400:.1f} days, less than one weekly cycle: "
+                f"the baseline covers {covered / DAY:.1f} days, less than one weekly cycle: "
                 "what happens on other days of the week will look like drift"
             )
+        doubts += [
+            f"the reference period holds too few whole windows of {own.scale} to know what is usual in them: "
+            "what changes with the hour will look like drift"
+            for own in self.own
+            if not own.count
+        ]
         return tuple(doubts)

@@ -78,9 +78,9 @@ def hypotheses(baseline: Baseline, columns: Sequence[Observed], counts: Counts, 
         yield _of_dead_letters((counts.dead_lettered, counts.scored + counts.dead_lettered))
 
 
-def outside_of(values: NDArray[np.float32], minimum: float, maximum: float) -> int:
-    """How many of the rising ``values`` lie outside ``minimum`` … ``maximum``."""
-    within = np.searchsorted(values, maximum, side="right") - np.searchsorted(values, minimum, side="left")
+def outside_of(values: NDArray[np.float32], believed: tuple[float, float]) -> int:
+    """How many of the rising ``values`` are less than the first of ``believed`` or more than the second."""
+    within = np.searchsorted(values, believed[1], side="right") - np.searchsorted(values, believed[0], side="left")
     return len(values) - int(within)
 
 
@@ -89,9 +89,8 @@ def _of_feature(profile: Profile, column: Observed, scale: Scale) -> Iterator[Hy
         yield _of_values(profile, column, scale)
     yield _of_share(profile.name, Kind.MISSING, (profile.missing, profile.rows), (column.missing, column.rows))
     yield _of_share(profile.name, Kind.INFINITE, (profile.infinite, profile.rows), (column.infinite, column.rows))
-    if profile.minimum is not None and profile.maximum is not None:
-        outside = outside_of(column.values, profile.minimum, profile.maximum)
-        found = (outside, len(column.values))
+    if profile.believed is not None:
+        found = (outside_of(column.values, profile.believed), len(column.values))
         yield _of_share(profile.name, Kind.RANGE, (profile.outside, profile.finite), found)
 
 
