@@ -51,10 +51,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class OwnWindows:
-    """How far the reference period's own windows at one scale were from all of it.
+    """How far the reference period's own windows at one scale were from the rest of it.
 
     ``count`` windows of ``length`` ms: longer than those of the scale where these held too few rows. ``largest`` is by
-    subject and kind; what is not there was never off.
+    subject and kind, without what chance does in windows of that size; what is not there was never off.
     """
 
     scale: str
@@ -63,7 +63,7 @@ class OwnWindows:
     largest: Mapping[tuple[str, Kind], float]
 
     def of(self, subject: str, kind: Kind) -> float:
-        """The largest difference of the own windows in this respect."""
+        """The largest difference of the own windows in this respect, beyond chance."""
         return self.largest.get((subject, kind), 0.0)
 
 

@@ -7,8 +7,8 @@ from enum import Enum
 import numpy as np
 
 from drift import categories, effect
-from drift.alarm import Budget, Severity, holm, severity, threshold, worst
-from drift.baseline import Baseline, Nature, Profile
+from drift.alarm import SURE, Budget, Severity, holm, severity, threshold, with_chance, worst
+from drift.baseline import Baseline, Nature, OwnWindows, Profile
 from drift.clusters import among_all, rows_per_card
 from drift.columns import Observed, observe
 from drift.hypotheses import Hypothesis, hypotheses
@@ -70,7 +70,8 @@ def examine(window: Window, baseline: Baseline, rule: Rule) -> DriftReport:
     tests: list[DriftTest] = []
     if rows >= window.scale.least:
         worth = _worth(per_card, baseline.rows_per_card, rows / max(window.counts.scored, rows))
-        verdicts = [_judge(each, baseline, window.scale, rule, alpha, worth) for each in asked]
+        own = baseline.own_windows(window.scale.name)
+        verdicts = [_judge(each, own, rule.unit, alpha, worth) for each in asked]
         tests = _tests(asked, verdicts, baseline, columns)
     return DriftReport(
         watched=window.watched,
@@ -92,11 +93,10 @@ def _worth(per_card: float, per_card_of_baseline: float, sampled: float) -> _Wor
     return _Worth(1 / per_card_of_baseline, 1 / per_card, 1 / among_all(per_card, sampled))
 
 
-def _judge(asked: Hypothesis, baseline: Baseline, scale: Scale, rule: Rule, alpha: float, worth: _Worth) -> _Verdict:
+def _judge(asked: Hypothesis, own: OwnWindows, unit: Unit, alpha: float, worth: _Worth) -> _Verdict:
     if asked.too_few is not None:
         return _Verdict(0.0, 1.0, Severity.INSUFFICIENT, f"{asked.too_few} values are too few to compare")
-    own = baseline.own_windows(scale.name).of(asked.subject, asked.kind)
-    if rule.unit is Unit.CARD:
+    if unit is Unit.CARD:
         return _verdict(asked, own, alpha, worth)
     found = _verdict(asked, own, alpha, _INDEPENDENT)
     if not found.severity.is_alarm or _verdict(asked, own, alpha, worth).severity.is_alarm:
@@ -105,9 +105,12 @@ def _judge(asked: Hypothesis, baseline: Baseline, scale: Scale, rule: Rule, alph
     return replace(found, severity=found.severity.lowered, reason=reason)
 
 
-def _verdict(asked: Hypothesis, own: float, alpha: float, worth: _Worth) -> _Verdict:
+def _verdict(asked: Hypothesis, own: OwnWindows, alpha: float, worth: _Worth) -> _Verdict:
     of_window = worth.of_event if asked.of_all_events else worth.of_window
-    limit = threshold(asked.critical(alpha, worth.of_baseline, of_window), asked.floor, own)
+    usual = own.of(asked.subject, asked.kind)
+    if own.count:
+        usual = with_chance(usual, asked.critical(SURE / own.count, worth.of_baseline, of_window))
+    limit = threshold(asked.critical(alpha, worth.of_baseline, of_window), asked.floor, usual)
     p_value = asked.chance(worth.of_baseline, of_window)
     found = severity(asked.statistic, limit, asked.grave) if p_value < alpha else Severity.OK
     return _Verdict(limit, p_value, found)
