@@ -20,9 +20,9 @@ class SampledPeriod:
         self.model = name, version
         self.start = start
         self.end = end
-        self._features: tuple[str, ...] | None = None
-        self._sketch = Sketch(CAPACITY, 0)
-        self._counts: dict[tuple[int, str, int], Counts] = {}
+        self._features: tuple[str, ...] = ()
+        self._sketch: Sketch | None = None
+        self._counts: dict[int, Counts] = {}
 
     def add(self, sample: Sample) -> None:
         """Take in a sample; one of another model or time adds nothing.
@@ -31,7 +31,7 @@ class SampledPeriod:
         """
         if (sample.watched.name, sample.watched.version) != self.model:
             return
-        if self._features is None:
+        if self._sketch is None:
             self._features = sample.features
             self._sketch = Sketch(CAPACITY, len(sample.features) + 2)
         if sample.features != self._features:
@@ -41,13 +41,14 @@ class SampledPeriod:
         seconds = ((sample.event_times - self.start) / 1000).astype(np.float32)
         rows = np.concatenate([seconds[:, None], sample.scores[:, None], sample.rows], axis=1)
         self._sketch.add(sample.hashes[here], sample.units[here], rows[here])
+        self._sketch.lower(sample.limit)
         for minute in sample.minutes:
             if self.start <= minute.start < self.end:
-                self._counts[sample.batch, sample.watched.variant, minute.start] = minute.counts
+                self._counts[minute.start] = self._counts.get(minute.start, Counts()) + minute.counts
 
     def period(self) -> Period:
         """What was seen. Raises ConfigurationError where that is nothing."""
-        if self._features is None or not len(self._sketch):
+        if self._sketch is None or not len(self._sketch):
             raise ConfigurationError(f"{self.source} holds no samples of {'@'.join(self.model)} in that period")
         order = np.argsort(self._sketch.rows[:, 0], kind="stable")
         rows = self._sketch.rows[order]
@@ -63,9 +64,6 @@ class SampledPeriod:
         )
 
     def _alerts(self) -> Alerts:
-        by_minute: dict[int, Counts] = {}
-        for (_, _, minute), counts in self._counts.items():
-            by_minute[minute] = by_minute.get(minute, Counts()) + counts
-        minutes = sorted(by_minute)
-        scored, alerts = ([getattr(by_minute[at], name) for at in minutes] for name in ("scored", "alerts"))
+        minutes = sorted(self._counts)
+        scored, alerts = ([getattr(self._counts[at], name) for at in minutes] for name in ("scored", "alerts"))
         return Alerts(*(np.array(column, np.int64) for column in (minutes, scored, alerts)))
