@@ -73,9 +73,9 @@ def test_each_feature_is_found_to_be_what_it_is(baseline):
     continuous, discrete, constant, categorical, holed = baseline.features
     assert continuous.deciles == pytest.approx(np.quantile(continuous.values, np.arange(1, 10) / 10), abs=0.01)
     assert (continuous.outside, continuous.believed) == ((np.abs(continuous.values) > 2).sum(), (-2.0, 2.0))
-    assert discrete.values.tolist() == [0, 1, 2, 3, 4]
+    assert list(discrete.values) == [0, 1, 2, 3, 4]
     assert discrete.counts.sum() == ROWS
-    assert (constant.values.tolist(), constant.counts.tolist()) == ([7.0], [ROWS])
+    assert (list(constant.values), list(constant.counts)) == ([7.0], [ROWS])
     assert len(categorical.values) == 300
     assert holed.missing == pytest.approx(0.2 * ROWS, rel=0.1)
     assert 20 < holed.infinite <= 30
@@ -94,8 +94,8 @@ def test_a_baseline_of_much_traffic_is_a_uniform_sample_of_it():
 def test_values_are_float32_whatever_they_were():
     made = build(period(np.tile([[0.1], [0.2], [0.3]], (1_000, 1))), "m", "1", {})
 
-    assert made.features[0].values.dtype == np.float32
-    assert made.features[0].values.tolist() == [np.float32(0.1), np.float32(0.2), np.float32(0.3)]
+    (profile,) = made.features
+    assert list(profile.values) == [np.float32(0.1), np.float32(0.2), np.float32(0.3)]
 
 
 def test_own_windows_know_the_daily_swing_and_none_where_there_is_none():
@@ -140,11 +140,9 @@ def test_a_baseline_says_when_it_knows_too_little():
     day = build(period(rng.normal(size=(5_000, 1)), days=1.0), "m", "1", {})
 
     assert week.doubts == ()
-    assert [doubt.partition(",")[0] for doubt in day.doubts] == [
-        "the baseline covers 1.0 days",
-        "the reference period holds too few whole windows of 24h to know what is usual in them: "
-        "what changes with the hour will look like drift",
-    ]
+    weekly, daily = day.doubts
+    assert weekly.startswith("the baseline covers 1.0 days, less than one weekly cycle")
+    assert daily.startswith("the reference period holds too few whole windows of 24h")
 
 
 def test_rows_of_one_card_are_counted():
