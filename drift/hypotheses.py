@@ -124,7 +124,7 @@ def _of_distribution(profile: Profile, values: NDArray[np.float32], floor: float
         floor,
         lambda of_baseline, of_window: ks.p_value(distance, m * of_baseline, n * of_window),
         lambda alpha, of_baseline, of_window: ks.critical(alpha, m * of_baseline, n * of_window),
-        psi=effect.psi(effect.between(profile.deciles, known), effect.between(profile.deciles, values)),
+        psi=effect.psi(profile.counts, effect.between(profile.deciles, values)),
     )
 
 
