@@ -28,8 +28,8 @@ class Profile:
     """One feature, or the score, in the reference period: ``rows`` of which some were ``missing`` or ``infinite``.
 
     ``values`` (m,) float32 rise. Where continuous they are all finite ones, and ``counts`` (10,) int64 say how many lie
-    up to each of the inner ``deciles`` (9,) float32 and beyond; else the different ones, ``counts`` (m,) of each, and no
-    deciles. ``outside`` of them are beyond the range (least, greatest) that the manifest of the model believes, if any.
+    up to each of the inner ``deciles`` (9,) float32 and beyond; else the different ones, with ``counts`` (m,) of each
+    and no deciles. ``outside`` of them are beyond the range (least, greatest) that the manifest believes, if it does.
     """
 
     name: str

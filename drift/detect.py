@@ -14,6 +14,7 @@ from drift.columns import Observed, observe
 from drift.hypotheses import Hypothesis, hypotheses
 from drift.report import DriftReport, DriftTest, Kind
 from drift.windows import SCALES, Scale, Window
+from schemas.errors import ConfigurationError
 
 
 class Unit(Enum):
@@ -60,8 +61,13 @@ class _Verdict:
 def examine(window: Window, baseline: Baseline, rule: Rule) -> DriftReport:
     """The report about a window, which has the features of ``baseline`` in its order, and then the score or nothing.
 
-    It depends on nothing else, so it is the same for the same events.
+    It depends on nothing else, so it is the same for the same events. Raises ConfigurationError for a baseline of other
+    features.
     """
+    if window.features != tuple(profile.name for profile in baseline.features):
+        raise ConfigurationError(
+            f"the baseline of {baseline.name}@{baseline.version} has other features than what was sampled"
+        )
     rows = len(window.sketch)
     columns = observe(window.sketch.rows)
     asked = list(hypotheses(baseline, columns, window.counts, window.scale))

@@ -14,6 +14,7 @@ from drift.detect import Rule, Unit, examine
 from drift.report import Kind, encode, from_record, to_record
 from drift.tally import Counts
 from drift.windows import PANE, TODAY
+from schemas.errors import ConfigurationError
 from schemas.load import load
 
 NONE = Counts(scored=100_000, reviewed=300, declined=100)
@@ -268,6 +269,13 @@ def test_a_report_is_the_same_record_after_its_encoding(baseline, seen):
     assert from_record(read) == report
     assert from_record(json.loads(json.dumps(to_record(report)))) == report
     assert report.key == b"card-fraud@7/champion/10m/0"
+
+
+def test_a_baseline_of_other_features_is_refused(baseline, seen):
+    rows, scores = seen
+
+    with pytest.raises(ConfigurationError, match="card-fraud@7 has other features"):
+        examine(window_of(rows[:, :2], scores), baseline, RULE)
 
 
 def test_golden_report_never_changes():
