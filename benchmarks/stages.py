@@ -21,7 +21,7 @@ from consumer.delivery import produce
 from consumer.metrics import WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.settings import WorkerSettings
-from consumer.wire import decision_encoder, transaction_reader
+from consumer.wire import decision_encoder, sample_encoder, transaction_reader
 from consumer.worker import Scoring, check_topics, load_rollout
 from models.scorer import Scorer
 
@@ -97,6 +97,7 @@ def profile(bed: Bed, source: str, events: int) -> dict[str, dict[str, float]]:
             "input_topic": source,
             "decisions_topic": bed.create_topic(f"{group}.decisions"),
             "dead_letters_topic": bed.create_topic(f"{group}.dead-letters"),
+            "samples_topic": bed.create_topic(f"{group}.samples"),
             "batch_size": BATCH,
         }
     )
@@ -131,18 +132,21 @@ def profile(bed: Bed, source: str, events: int) -> dict[str, dict[str, float]]:
             stages.clear()
             counted = 0
     consumer.close()
-    bed.delete_topics([settings.decisions_topic, settings.dead_letters_topic])
+    bed.delete_topics([settings.decisions_topic, settings.dead_letters_topic, settings.samples_topic])
     return stages.an_event(counted)
 
 
 def _scoring(settings: WorkerSettings, stages: Stages) -> Scoring:
     rollout = load_rollout(settings)
     arms = tuple(_timed_arm(arm, stages) for arm in rollout.arms)
+    encode_sample = sample_encoder(settings)
+    assert encode_sample is not None, "the default rate is not 0"
     admin, metrics = admin_client(settings), WorkerMetrics(CollectorRegistry())
     return Scoring(
         Rollout(rollout.experiment, arms),
         stages.timed("decode", transaction_reader(settings, rollout.fields).read),
         stages.timed("encode", decision_encoder(settings)),
+        stages.timed("sample", encode_sample),
         settings,
         check_topics(settings, admin),
         lambda _records, verdict: metrics.observe_verdict(verdict),

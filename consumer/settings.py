@@ -68,6 +68,8 @@ class WorkerSettings(BaseModel):
     input_topic: str = Field("transactions", description="Where transactions come from.")
     decisions_topic: str = Field("fraud.decisions", description="Where decisions go.")
     dead_letters_topic: str = Field("fraud.dead-letters", description="Where records go that cannot be scored.")
+    samples_topic: str = Field("fraud.feature-samples", description="Where samples for the drift monitor go.")
+    sample_rate: float = Field(0.05, ge=0, le=1, description="Share of the events that are sampled; 0: none, no topic.")
     delivery: Delivery = Field(Delivery.EXACTLY_ONCE, description="exactly_once or at_least_once.")
     start: Start = Field(Start.EARLIEST, description="Where a group without an offset begins: earliest or latest.")
     batch_size: int = Field(5000, ge=1, le=100_000, description="Most records in one batch and one transaction.")
@@ -148,8 +150,9 @@ class WorkerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _topics_differ(self) -> "WorkerSettings":
-        if len({self.input_topic, self.decisions_topic, self.dead_letters_topic}) < 3:
-            raise ValueError("input_topic, decisions_topic and dead_letters_topic must differ")
+        topics = (self.input_topic, self.decisions_topic, self.dead_letters_topic, self.samples_topic)
+        if len(set(topics)) < len(topics):
+            raise ValueError("input_topic, decisions_topic, dead_letters_topic and samples_topic must differ")
         if self.challenger_share and not self.challenger:
             raise ValueError("challenger_share needs a challenger")
         return self

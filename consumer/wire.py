@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from consumer.sampling import Batch, sample
 from consumer.settings import Format, WorkerSettings
-from schemas import decision, framing
+from schemas import decision, feature_sample, framing
 from schemas.load import load, load_file
 from schemas.registry import PinnedSchemas, RegistryClient
 
@@ -53,6 +54,12 @@ def decision_encoder(settings: WorkerSettings) -> Callable[[decision.Decisions],
         subject = f"{settings.decisions_topic}-value"
         schema_id = _registry(settings, [subject]).register(subject, schema)
     return partial(decision.encode, prefix=framing.confluent_prefix(schema_id))
+
+
+def sample_encoder(settings: WorkerSettings) -> Callable[[Batch], bytes] | None:
+    """A function from a decided batch to the bytes of its sample; None where none is wanted."""
+    rate = settings.sample_rate
+    return (lambda batch: feature_sample.encode(sample(batch, rate))) if rate else None
 
 
 def _registry(settings: WorkerSettings, subjects: Sequence[str]) -> RegistryClient:

@@ -24,9 +24,10 @@ from consumer.health import HealthServer
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.records import RecordBatch
+from consumer.sampling import Batch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
-from consumer.wire import decision_encoder, input_fields, transaction_reader
+from consumer.wire import decision_encoder, input_fields, sample_encoder, transaction_reader
 from models.artifact import check_features, load
 from models.model import Model
 from models.routing import Experiment, single, two_way
@@ -104,7 +105,7 @@ class Topics:
 
 
 def check_topics(settings: WorkerSettings, admin: AdminClient) -> Topics:
-    """Ask the broker for the three topics. Raises ConfigurationError naming what is missing."""
+    """Ask the broker for the topics. Raises ConfigurationError naming what is missing."""
     try:
         known = admin.list_topics(timeout=BROKER_SECONDS).topics
     except KafkaException as error:
@@ -116,7 +117,8 @@ def check_topics(settings: WorkerSettings, admin: AdminClient) -> Topics:
         "decisions_topic": settings.decisions_topic,
         "dead_letters_topic": settings.dead_letters_topic,
     }
-    for setting, name in names.items():
+    sampled = {"samples_topic": settings.samples_topic} if settings.sample_rate else {}
+    for setting, name in (names | sampled).items():
         if name not in known:
             raise ConfigurationError(f"{setting}: topic {name} does not exist on {settings.bootstrap_servers}")
     return Topics(*(len(known[name].partitions) for name in names.values()))
@@ -130,6 +132,7 @@ class Scoring:
         rollout: Rollout,
         read: Callable[[Sequence[bytes | None]], Columns],
         encode: Callable[[Decisions], list[bytes]],
+        encode_sample: Callable[[Batch], bytes] | None,
         settings: WorkerSettings,
         topics: Topics,
         on_published: Callable[[RecordBatch, Verdict], None],
@@ -144,6 +147,8 @@ class Scoring:
         self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
         self._dead_letters_topic = settings.dead_letters_topic
+        self._samples_topic = settings.samples_topic
+        self._encode_sample = encode_sample
         self._topics = topics
         self._clock = clock
         self._on_published = on_published
@@ -161,12 +166,24 @@ class Scoring:
             records, verdict.undecodable, verdict.rejected, self._dead_letters_topic, self._topics.dead_letters
         )
         messages = list(self._messages(records, verdict))
+        encoded = time.perf_counter()
+        if self._encode_sample is not None:
+            messages.append(self._sample(self._encode_sample, records, columns, verdict))
         seconds = {
             "decode": decoded - started,
             "decide": decided - decoded,
-            "encode": time.perf_counter() - decided,
+            "encode": encoded - decided,
+            "sample": time.perf_counter() - encoded,
         }
         return Outbox(messages, dead, partial(self._on_published, records, verdict), seconds)
+
+    def _sample(
+        self, encode: Callable[[Batch], bytes], records: RecordBatch, columns: Columns, verdict: Verdict
+    ) -> Messages:
+        broker_time = int(records.broker_times(1)[0])
+        batch = Batch(records.values, records.partitions, records.offsets, columns, verdict, self._rollout, broker_time)
+        # All workers write to one partition: it gives the monitor one order, and so one result.
+        return Messages(self._samples_topic, 0, [{"value": encode(batch), "key": None}])
 
     def _messages(self, records: RecordBatch, verdict: Verdict) -> Iterator[Messages]:
         values = self._encode(verdict.decisions)
@@ -215,6 +232,7 @@ class Worker:
             rollout,
             self._reader.read,
             decision_encoder(settings),
+            sample_encoder(settings),
             settings,
             topics,
             self._observe,

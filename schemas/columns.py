@@ -46,6 +46,10 @@ class NumberColumn:
     null: Mask | None
     symbols: tuple[str, ...] | None = None
 
+    def take(self, rows: Rows) -> "NumberColumn":
+        """These rows, in this order."""
+        return NumberColumn(self.values[rows], _rows_of(self.null, rows), self.symbols)
+
 
 @dataclass(frozen=True, slots=True)
 class BytesColumn:
@@ -67,6 +71,10 @@ class BytesColumn:
             for row in np.flatnonzero(self.null).tolist():
                 values[row] = None
         return values
+
+    def take(self, rows: Rows) -> "BytesColumn":
+        """These rows, in this order; the bytes are not copied."""
+        return BytesColumn(self.data, self.start[rows], self.length[rows], _rows_of(self.null, rows))
 
     def _slices(self) -> list[bytes | None]:
         size = int(self.length[0]) if len(self.length) else 0
@@ -119,6 +127,12 @@ class Columns:
     def __len__(self) -> int:
         return len(self.reason)
 
+    def take(self, rows: Rows) -> "Columns":
+        """These rows, in this order."""
+        columns: dict[str, Column] = {name: column.take(rows) for name, column in self.columns.items()}
+        blocks = tuple(Block(each.names, each.values[rows], _rows_of(each.null, rows)) for each in self.blocks)
+        return Columns(self.reason[rows], columns, blocks)
+
     def matrix(self, names: Sequence[str], dtype: DTypeLike = np.float32) -> NDArray[Any]:
         """These number columns as (n, k), in this order, NaN where null; beyond the range of ``dtype``: infinite.
 
@@ -146,6 +160,10 @@ class Columns:
         out[:] = column.values
         if column.null is not None:
             out[column.null] = np.nan
+
+
+def _rows_of(null: Mask | None, rows: Rows) -> Mask | None:
+    return None if null is None else null[rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models.routing import BUCKETS, Experiment, Variant, buckets_of, single, two_way
+from models.routing import BUCKETS, SAMPLING_SALT_ID, Experiment, Variant, buckets_of, single, two_way
 from schemas.errors import ConfigurationError
 
 GOLDEN_UNSEEDED = [893198, 581320, 376921, 366862]
@@ -107,3 +107,8 @@ def test_ranges_that_do_not_cover_every_bucket_once_are_refused(ranges):
 def test_a_share_outside_zero_to_one_is_refused(share):
     with pytest.raises(ConfigurationError, match="between 0 and 1"):
         two_way("champion", "challenger", share)
+
+
+def test_an_experiment_may_not_have_the_salt_of_sampling():
+    with pytest.raises(ConfigurationError, match="is the salt of sampling"):
+        experiment(*single("champion"), salt=SAMPLING_SALT_ID)

@@ -89,6 +89,10 @@ class Stream:
     def dead_letters(self):
         return f"{self.name}.dead"
 
+    @property
+    def samples(self):
+        return f"{self.name}.samples"
+
     def publish(self, records):
         producer = Producer(
             {
@@ -112,7 +116,8 @@ class Stream:
             *(sys.executable, "-m", "fraudstream", "score", "--log-format", "json"),
             *("--bootstrap-servers", self.bootstrap, "--group", self.name, "--model", self.model),
             *("--input-topic", self.input, "--decisions-topic", self.decisions),
-            *("--dead-letters-topic", self.dead_letters, "--metrics-port", "0", "--slot", str(slot)),
+            *("--dead-letters-topic", self.dead_letters, "--samples-topic", self.samples),
+            *("--metrics-port", "0", "--slot", str(slot)),
             *options,
         ]
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
@@ -178,6 +183,7 @@ def stream(kafka, model_dir):
     made = Stream(kafka.bootstrap_servers, f"w-{uuid.uuid4().hex[:8]}", model_dir, partitions=4)
     for topic in (made.input, made.decisions, made.dead_letters):
         kafka.create_topic(topic, partitions=4)
+    kafka.create_topic(made.samples)
     yield made
     made.stop()
 

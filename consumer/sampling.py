@@ -1,0 +1,123 @@
+"""Draw the sample of a batch by the hash of the event id, and count every record of the batch by what it became."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.decide import Rollout, Verdict
+from models.routing import SAMPLING_SALT_ID, hashes_of, seed_of
+from schemas.columns import BytesColumn, Columns
+from schemas.feature_sample import CELL, DEAD_LETTER, MINUTE_MS, RUN, FeatureSample, SampledArm
+from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
+
+MOST_BYTES = 400_000
+"""Of sampled rows in one record: with the counts it stays below the 1 MB that brokers take by default."""
+
+_BYTES_A_ROW = 37
+"""Of a sampled row, besides its features."""
+
+_SEED = seed_of(SAMPLING_SALT_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """n records that were decided: ``values``, ``partitions`` (n,) and ``offsets`` (n,) as consumed, and the verdict.
+
+    ``broker_time`` is that of the first record, in ms since 1970.
+    """
+
+    values: Sequence[bytes | None]
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    columns: Columns
+    verdict: Verdict
+    rollout: Rollout
+    broker_time: int
+
+
+def sample(batch: Batch, rate: float) -> FeatureSample:
+    """The sample of a batch at ``rate``, the share of events that are drawn: the same events wherever they come.
+
+    Where the rows would be too many for one record, those with the lowest hashes are kept and the threshold says so.
+    """
+    decisions = batch.verdict.decisions
+    hashes = _hashes(decisions.transaction_id)
+    threshold = min(int(rate * 2**64), 2**64 - 1)
+    chosen = np.flatnonzero(hashes <= np.uint64(threshold))
+    most = MOST_BYTES // (_BYTES_A_ROW + 4 * len(batch.rollout.fields))
+    if len(chosen) > most:
+        threshold = int(np.partition(hashes[chosen], most - 1)[most - 1])
+        chosen = np.flatnonzero(hashes <= np.uint64(threshold))
+    order = np.argsort(batch.partitions, kind="stable")
+    cells, records = _count(batch)
+    arms = range(len(batch.rollout.arms))
+    return FeatureSample(
+        sampled_at=decisions.decided_at,
+        topic=decisions.topic,
+        salt=SAMPLING_SALT_ID,
+        threshold=threshold,
+        runs=_runs(batch.partitions[order], batch.offsets[order]),
+        cells=cells,
+        records=records[order],
+        arms=tuple(_arm(batch, arm, hashes, chosen[decisions.variant[chosen] == arm]) for arm in arms),
+    )
+
+
+def _arm(batch: Batch, index: int, hashes: NDArray[np.uint64], chosen: NDArray[np.int64]) -> SampledArm:
+    """The sampled decisions of one arm; ``chosen`` are their positions among all decisions."""
+    decisions, features = batch.verdict.decisions, batch.rollout.arms[index].scorer.features
+    lineage = decisions.lineages[index]
+    rows = batch.verdict.decided[chosen]
+    return SampledArm(
+        model_name=lineage.model_name,
+        model_version=lineage.model_version,
+        variant=lineage.variant,
+        epoch=lineage.epoch,
+        features=features,
+        hashes=hashes[chosen],
+        units=_hashes(decisions.unit.take(chosen)),
+        event_times=decisions.event_time[chosen],
+        scores=decisions.score[chosen].astype(np.float32),
+        outcomes=decisions.outcome[chosen],
+        schemas=np.array([_schema_of(batch.values[row] or b"") for row in rows.tolist()], np.uint64),
+        rows=batch.columns.take(rows).matrix(features),
+    )
+
+
+def _count(batch: Batch) -> tuple[NDArray[np.void], NDArray[np.intp]]:
+    """The cells, and for each record of the batch its index among them."""
+    decisions, arms = batch.verdict.decisions, len(batch.rollout.arms) + 1
+    minutes = decisions.event_time // MINUTE_MS
+    last = int(minutes[-1]) if len(minutes) else batch.broker_time // MINUTE_MS
+    keys = np.full(len(batch.values), (last * arms + DEAD_LETTER + 1) * 4)
+    keys[batch.verdict.decided] = (minutes * arms + decisions.variant + 1) * 4 + decisions.outcome
+    present, records = np.unique(keys, return_inverse=True)
+    cells = np.empty(len(present), CELL)
+    cells["minute"] = present // 4 // arms
+    cells["arm"] = present // 4 % arms - 1
+    cells["outcome"] = present % 4
+    return cells, records
+
+
+def _runs(partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.void]:
+    """The records, sorted by partition and offset, as stretches without a gap."""
+    gap = (np.diff(partitions) != 0) | (np.diff(offsets) != 1)
+    starts = np.concatenate(([0], np.flatnonzero(gap) + 1))
+    runs = np.empty(len(starts), RUN)
+    runs["partition"], runs["first"] = partitions[starts], offsets[starts]
+    runs["length"] = np.diff(starts, append=len(offsets))
+    return runs
+
+
+def _hashes(column: BytesColumn) -> NDArray[np.uint64]:
+    return hashes_of(cast("list[bytes]", column.to_list()), _SEED)
+
+
+def _schema_of(value: bytes) -> int:
+    """The Confluent id or the fingerprint of the schema that wrote a payload; 0 where its framing names none."""
+    if value.startswith(CONFLUENT_MAGIC):
+        return int.from_bytes(value[1:5])
+    return int.from_bytes(value[2:10], "little") if value.startswith(SINGLE_OBJECT_MAGIC) else 0
