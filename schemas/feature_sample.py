@@ -29,7 +29,6 @@ _COLUMNS: Mapping[str, str] = {
     "event_times": "<i8",
     "scores": "<f4",
     "outcomes": "u1",
-    "schemas": "<u8",
 }
 
 
@@ -37,8 +36,9 @@ _COLUMNS: Mapping[str, str] = {
 class SampledArm:
     """n sampled rows of one variant.
 
-    ``hashes``, ``units`` and ``schemas`` (n,) uint64, ``event_times`` (n,) int64 in ms since 1970, ``scores`` (n,)
-    float32, ``outcomes`` (n,) uint8, ``rows`` (n, k) float32 with the columns ``features``, NaN where missing.
+    ``hashes`` and ``units`` (n,) uint64, ``event_times`` (n,) int64 in ms since 1970, ``scores`` (n,) float32,
+    ``outcomes`` (n,) uint8, ``rows`` (n, k) float32 with the columns ``features``, NaN where missing. ``schemas``
+    (uint64) are the different ones that wrote them.
     """
 
     model_name: str
@@ -134,6 +134,7 @@ def _arm_record(arm: SampledArm) -> dict[str, Any]:
         "variant": arm.variant,
         "epoch": arm.epoch,
         "features": arm.features,
+        "schemas": arm.schemas.astype("<u8", copy=False).tobytes(),
         "rows": arm.rows.astype("<f4", copy=False).tobytes(),
         **columns,
     }
@@ -150,6 +151,7 @@ def _arm(record: Mapping[str, Any]) -> SampledArm:
         variant=record["variant"],
         epoch=record["epoch"],
         features=features,
+        schemas=np.frombuffer(record["schemas"], "<u8"),
         rows=np.frombuffer(record["rows"], "<f4").reshape(size, len(features)),
         **columns,
     )

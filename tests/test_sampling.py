@@ -84,7 +84,7 @@ def test_a_sampled_row_is_what_the_model_saw_and_made_of_it():
     assert arm.hashes.tolist() == hashes_of([b"tx-0", b"tx-1"], seed_of(SAMPLING_SALT_ID)).tolist()
     assert arm.units.tolist() == hashes_of([b"card-0", b"card-1"], seed_of(SAMPLING_SALT_ID)).tolist()
     assert arm.event_times.tolist() == [NOW, NOW]
-    assert arm.schemas.tolist() == [7, 7]
+    assert arm.schemas.tolist() == [7]
 
 
 def test_a_canary_has_its_own_share_of_the_sample():
@@ -134,7 +134,7 @@ def test_a_gap_between_offsets_parts_the_runs():
 
 
 def test_a_record_takes_no_more_rows_than_brokers_allow_and_says_where_it_stops(monkeypatch):
-    monkeypatch.setattr(sampling, "MOST_BYTES", 4500)
+    monkeypatch.setattr(sampling, "MOST_BYTES", 3700)
     given = batch(events(range(1000)))
 
     made = sample(given, rate=0.5)
