@@ -21,10 +21,11 @@ class Coverage:
     again after a crash may end elsewhere than it did before, and only the rest of it is new.
     """
 
-    __slots__ = ("_stretches",)
+    __slots__ = ("_forgotten", "_stretches")
 
     def __init__(self) -> None:
         self._stretches: dict[Hashable, list[Stretch]] = {}
+        self._forgotten = 0
 
     def take(self, key: Hashable, told: Stretch) -> list[tuple[int, int]]:
         """The parts (first, end) of a stretch that were not taken before; now they are."""
@@ -38,6 +39,9 @@ class Coverage:
 
     def forget(self, before: int) -> None:
         """Nothing is counted any more whose event time is less than ``before``."""
+        if before <= self._forgotten:
+            return
+        self._forgotten = before
         for key, known in list(self._stretches.items()):
             self._stretches[key] = [stretch for stretch in known if stretch.newest >= before]
             if not self._stretches[key]:

@@ -22,7 +22,7 @@ class SampledPeriod:
         self.end = end
         self._features: tuple[str, ...] | None = None
         self._sketch = Sketch(CAPACITY, 0)
-        self._counts: dict[tuple[int, str, int], Counts] = {}
+        self._counts: dict[int, Counts] = {}
 
     def add(self, sample: Sample) -> None:
         """Take in a sample; one of another model or time adds nothing.
@@ -41,9 +41,10 @@ class SampledPeriod:
         seconds = ((sample.event_times - self.start) / 1000).astype(np.float32)
         rows = np.concatenate([seconds[:, None], sample.scores[:, None], sample.rows], axis=1)
         self._sketch.add(sample.hashes[here], sample.units[here], rows[here])
+        self._sketch.lower(sample.limit)
         for minute in sample.minutes:
             if self.start <= minute.start < self.end:
-                self._counts[sample.batch, sample.watched.variant, minute.start] = minute.counts
+                self._counts[minute.start] = self._counts.get(minute.start, Counts()) + minute.counts
 
     def period(self) -> Period:
         """What was seen. Raises ConfigurationError where that is nothing."""
@@ -63,9 +64,6 @@ class SampledPeriod:
         )
 
     def _alerts(self) -> Alerts:
-        by_minute: dict[int, Counts] = {}
-        for (_, _, minute), counts in self._counts.items():
-            by_minute[minute] = by_minute.get(minute, Counts()) + counts
-        minutes = sorted(by_minute)
-        scored, alerts = ([getattr(by_minute[at], name) for at in minutes] for name in ("scored", "alerts"))
+        minutes = sorted(self._counts)
+        scored, alerts = ([getattr(self._counts[at], name) for at in minutes] for name in ("scored", "alerts"))
         return Alerts(*(np.array(column, np.int64) for column in (minutes, scored, alerts)))

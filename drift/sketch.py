@@ -53,6 +53,16 @@ class Sketch:
         if self._waiting >= self.capacity:
             self._compact()
 
+    def lower(self, limit: np.uint64) -> None:
+        """Whoever fed this had no events from the hash ``limit`` on: leave out those of others, for fairness."""
+        if limit >= self._limit:
+            return
+        self._compact()
+        if limit < self._limit:
+            kept = slice(int(np.searchsorted(self._hashes, limit)))
+            self._hashes, self._units, self._rows = self._hashes[kept], self._units[kept], self._rows[kept]
+            self._limit = limit
+
     @property
     def limit(self) -> np.uint64:
         """Every event whose hash is below is here."""

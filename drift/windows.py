@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.sketch import Sketch, merge
-from drift.tally import Counts, Tally
+from drift.sketch import NO_LIMIT, Sketch, merge
+from drift.tally import Counts
 from drift.watermark import Watermark
 from schemas.errors import ConfigurationError, InvalidRecordError
 
@@ -58,14 +58,13 @@ class Minute:
 class Sample:
     """What one variant saw in one batch.
 
-    ``batch`` is the hash of its partitions and offsets, ``sampled_at`` (ms) the clock of the worker, ``schemas`` name
-    the schemas it was read with. Of the n sampled events: ``hashes`` and ``units`` (n,) uint64 of the event and of its
-    card, ``event_times`` (n,) int64 (ms), ``rows`` (n, k) float32 in the order of ``features``, ``scores`` (n,)
-    float32. ``minutes`` count all events, sampled or not.
+    ``sampled_at`` (ms) is the clock of the worker, ``schemas`` name the schemas it was read with. Of the n sampled
+    events, all those with a hash below ``limit``: ``hashes`` and ``units`` (n,) uint64 of the event and of its card,
+    ``event_times`` (n,) int64 (ms), ``rows`` (n, k) float32 in the order of ``features``, ``scores`` (n,) float32.
+    ``minutes`` count all events, sampled or not, that no other sample counted.
     """
 
     watched: Watched
-    batch: int
     sampled_at: int
     schemas: tuple[str, ...]
     features: tuple[str, ...]
@@ -75,6 +74,7 @@ class Sample:
     rows: NDArray[np.float32]
     scores: NDArray[np.float32]
     minutes: tuple[Minute, ...]
+    limit: np.uint64 = NO_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Timing:
 class _Pane:
     features: tuple[str, ...]
     sketch: Sketch
-    tally: Tally = field(default_factory=Tally)
+    counts: Counts = field(default_factory=Counts)
     schemas: set[str] = field(default_factory=set)
 
 
@@ -146,8 +146,11 @@ class Windows:
         self._fresh: set[tuple[int, Watched]] = set()
         self._untold: set[tuple[int, int, Watched]] = set()
 
-    def add(self, sample: Sample, partition: int, now: int) -> None:
-        """Take in a sample that came from ``partition``. Raises InvalidRecordError where it contradicts itself."""
+    def add(self, sample: Sample, now: int) -> None:
+        """Take in a sample. Raises InvalidRecordError where it contradicts itself.
+
+        How far the partitions have come is for the caller to tell the watermark: a batch has records of several.
+        """
         _check(sample)
         newest = sample.sampled_at + self.timing.lead
         believed = sample.event_times <= newest
@@ -156,9 +159,6 @@ class Windows:
         reached = self.watermark.at(now)
         self._add_rows(sample, believed, reached)
         self._add_counts(sample, minutes, reached)
-        seen = [*sample.event_times[believed].tolist(), *(minute.start for minute in minutes)]
-        if seen:
-            self.watermark.saw(partition, max(seen), now)
 
     def due(self, now: int) -> Iterator[Window]:
         """The complete windows that were not told yet, or have changed since; oldest first, made one at a time."""
@@ -175,6 +175,11 @@ class Windows:
         """The ``since`` of a successor: the event time (ms) from which it must read to tell what may still change."""
         reached = self.watermark.at(now)
         return self.since if reached is None else max(self.since, self._oldest(reached))
+
+    def settled_until(self, now: int) -> int:
+        """Event times (ms) before this are over: what still comes of them is late, and in no window."""
+        reached = self.watermark.at(now)
+        return 0 if reached is None else (reached - self.timing.lateness) // self._step * self._step
 
     def _add_rows(self, sample: Sample, believed: NDArray[np.bool_], reached: int | None) -> None:
         rows = np.concatenate([sample.rows, sample.scores[:, None]], axis=1)
@@ -195,7 +200,7 @@ class Windows:
             by_pane[start] = by_pane.get(start, Counts()) + minute.counts
         for start, counts in by_pane.items():
             if not self._is_settled(start, reached):
-                self._pane(start, sample).tally.add(sample.batch, counts)
+                self._pane(start, sample).counts += counts
 
     def _pane(self, start: int, sample: Sample) -> _Pane:
         """The pane that is about to be changed."""
@@ -206,6 +211,7 @@ class Windows:
         if pane.features != sample.features:
             raise InvalidRecordError(f"a sample of {sample.watched} has other features than those before it")
         pane.schemas.update(sample.schemas)
+        pane.sketch.lower(sample.limit)
         if key not in self._fresh:
             self._fresh.add(key)
             self._untold.update(self._windows_with(start, sample.watched))
@@ -230,17 +236,14 @@ class Windows:
             end,
             panes[0].features,
             merge([pane.sketch for pane in panes], scale.capacity),
-            sum((pane.tally.total for pane in panes), Counts()),
+            sum((pane.counts for pane in panes), Counts()),
             tuple(sorted(set[str]().union(*(pane.schemas for pane in panes)))),
         )
 
     def _settle(self, reached: int) -> None:
-        """Forget what no window needs any more, and in what stays, what no late event can change."""
+        """Forget what no window needs any more."""
         oldest = self._oldest(reached)
         self._panes = {key: pane for key, pane in self._panes.items() if key[0] >= oldest}
-        for (start, _), pane in self._panes.items():
-            if self._is_settled(start, reached):
-                pane.tally.settle()
 
     def _is_settled(self, pane: int, reached: int | None) -> bool:
         return reached is not None and pane + self._step + self.timing.lateness <= reached

@@ -122,6 +122,7 @@ def _check(sample: FeatureSample) -> None:
         and int(sample.runs["length"].sum()) == len(sample.records)
         and bool((sample.records < len(sample.cells)).all())
         and bool(((arms >= DEAD_LETTER) & (arms < len(sample.arms))).all())
+        and bool(np.isin(sample.cells["outcome"], (0, 1, 2)).all())
     )
     if not sound:
         raise InvalidRecordError("it is a broken feature sample: its counts contradict each other")
