@@ -9,7 +9,10 @@ from schemas.errors import ConfigurationError
 
 
 def load(name: str) -> dict[str, Any]:
-    """The shipped schema of this name: transaction, decision, dead_letter, feature_sample, label or drift_report."""
+    """The shipped schema of this name.
+
+    transaction, decision, dead_letter, feature_sample, label, drift_report or retrain_request.
+    """
     schema: dict[str, Any] = json.loads(resources.files("schemas").joinpath(f"{name}.avsc").read_text())
     return schema
 
