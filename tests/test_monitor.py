@@ -91,7 +91,7 @@ def test_batches_that_are_decided_again_and_end_elsewhere_count_nothing_twice():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_monitor_that_is_killed_anywhere_again_and_again_leaves_the_same_reports(seed):
-    rng, timing, kept = np.random.default_rng(seed), Timing(lateness=20 * MINUTE), {}
+    rng, timing, kept = np.random.default_rng(seed), Timing(lateness=5 * MINUTE), {}
     offset, read, memo, lives = 0, 0, Memo(), 0
 
     while read < len(RECORDS):
