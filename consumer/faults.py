@@ -4,7 +4,7 @@ from enum import Enum
 
 from confluent_kafka import KafkaError
 
-_NOT_PERMITTED = {
+_REFUSALS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -12,6 +12,7 @@ _NOT_PERMITTED = {
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes have no public name
 }
+_SLOT_TAKEN = "group.instance.id"
 _FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001
 
 
@@ -25,6 +26,16 @@ class Fault(Enum):
     NOT_PERMITTED = "stop: a right is missing"
 
 
+def refused(error: KafkaError) -> bool:
+    """Whether the brokers say that a right is missing, or do not believe who we are."""
+    return error.code() in _REFUSALS
+
+
+def is_slot_taken(error: KafkaError) -> bool:
+    """Whether another live process is the static member that we are; librdkafka makes it a fatal error of its own."""
+    return error.code() == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and _SLOT_TAKEN in error.str())
+
+
 def classify(error: KafkaError) -> Fault:
     """The fault behind an error of a producer call.
 
@@ -32,7 +43,7 @@ def classify(error: KafkaError) -> Fault:
     whoever asks ``retriable()`` first never stops (librdkafka's transactional producer manual, "error handling").
     """
     code = error.code()
-    if code in _NOT_PERMITTED:
+    if refused(error):
         return Fault.NOT_PERMITTED
     if code in _FENCED:
         return Fault.FENCED

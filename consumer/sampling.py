@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +129,7 @@ def _runs(partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[
 
 
 def _hashes(column: BytesColumn) -> NDArray[np.uint64]:
-    return hashes_of(cast("list[bytes]", column.to_list()), _SEED)
+    return hashes_of([value or b"" for value in column.to_list()], _SEED)
 
 
 def _schemas_of(values: Iterable[bytes]) -> NDArray[np.uint64]:

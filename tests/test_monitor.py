@@ -15,7 +15,7 @@ from drift.tally import Counts
 from drift.windows import DAY, MINUTE, Timing, Watched
 from schemas.errors import InvalidRecordError
 
-EVENTS = events(4_000, minutes=80)
+EVENTS = events(3_600, minutes=120)
 RECORDS = [record(EVENTS, rows) for rows in batches(EVENTS)]
 BASELINES = {version: baseline(version) for version in ("7", "8")}
 CHAMPION, CHALLENGER = Watched("card-fraud", "7", "champion"), Watched("card-fraud", "8", "challenger")
@@ -47,7 +47,7 @@ def test_each_window_of_each_variant_is_reported_once_it_is_over():
     found = reports_of(RECORDS)
 
     ends = {report.window_end for report in found.values() if report.watched == CHAMPION and report.scale == "10m"}
-    assert ends == {START + minute * MINUTE for minute in range(10, 80, 10)}
+    assert ends == {START + minute * MINUTE for minute in range(10, 120, 10)}
     assert {report.watched for report in found.values()} == {CHAMPION, CHALLENGER}
     assert {report.scale for report in found.values()} == {"10m", "1h"}
     assert {report.baseline for report in found.values()} == {baseline.sha256 for baseline in BASELINES.values()}

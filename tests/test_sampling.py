@@ -15,7 +15,7 @@ from schemas.decision import Outcome
 from schemas.errors import InvalidRecordError
 from schemas.feature_sample import DEAD_LETTER, MINUTE_MS
 
-GOLDEN_EVENTS = [7, 23, 44]
+GOLDEN_EVENTS = [0, 18, 22, 26, 59, 61, 82]
 PAYLOAD = b"\0\0\0\0\7..."
 
 

@@ -4,7 +4,6 @@ import os
 import sys
 from typing import Annotated
 
-import structlog
 import typer
 
 from consumer.settings import WorkerSettings
@@ -54,7 +53,6 @@ def run_worker(settings: WorkerSettings) -> int:
     try:
         Worker(settings).run()
     except FraudstreamError as error:
-        structlog.get_logger().error("cannot_continue", slot=settings.slot_id)
         print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
         return error.exit_code
     return 0
