@@ -1,14 +1,11 @@
 """Assemble one worker from its settings, check that it can work, and run it until told to stop."""
 
 import gc
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import structlog
@@ -25,6 +22,7 @@ from consumer.records import RecordBatch
 from consumer.sampling import Batch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
+from consumer.signals import stop_signals
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
 from consumer.wire import decision_encoder, input_fields, roles_of, sample_encoder, transaction_reader
 from models.artifact import check_features, load
@@ -265,7 +263,7 @@ class Worker:
             ready=lambda: bool(self._loop.assigned) and not self._stopping,
         )
         try:
-            with _stop_signals(self._stop):
+            with stop_signals(self._stop):
                 self._loop.open()
                 log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
                 _spare_the_collector()
@@ -316,19 +314,3 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 10, 10)
-
-
-@contextmanager
-def _stop_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` on SIGTERM and SIGINT; a second one ends the process at once."""
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        stop()
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -35,6 +35,7 @@ class Monitor:
         self._rule = rule
         self._baseline_of = baseline_of
         self._intake = Intake(topic, timing.lead)
+        self._partitions = set(partitions)
         for partition in partitions:
             self.windows.watermark.watch(partition, now)
 
@@ -45,10 +46,11 @@ class Monitor:
             self.windows.add(sample, now)
         for partition, event_time in taken.reached.items():
             self.windows.watermark.saw(partition, event_time, now)
+        self._partitions.update(taken.reached)
 
-    def caught_up(self, partitions: Collection[int]) -> None:
-        """All that there is of these partitions has been read."""
-        for partition in partitions:
+    def caught_up(self) -> None:
+        """All that there is to read has been read."""
+        for partition in self._partitions:
             self.windows.watermark.ended(partition)
 
     def due(self, now: int) -> Iterator[DriftReport]:

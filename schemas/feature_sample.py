@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import InvalidRecordError
 from schemas.framing import single_object_prefix
-from schemas.load import load
+from schemas.load import load, load_plain
 
 MINUTE_MS = 60_000
 """Records are counted by minutes of their event time."""
@@ -165,14 +165,7 @@ def _index(cells: int) -> str:
 
 @lru_cache(maxsize=1)
 def _schema() -> Any:
-    # Without the logical type fastavro would make a datetime of a number of milliseconds.
-    return fastavro.parse_schema(_without_logical_types(load("feature_sample")))
-
-
-def _without_logical_types(schema: Any) -> Any:
-    if isinstance(schema, dict):
-        return {key: _without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
-    return [_without_logical_types(item) for item in schema] if isinstance(schema, list) else schema
+    return fastavro.parse_schema(load_plain("feature_sample"))
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,18 @@ def load(name: str) -> dict[str, Any]:
     return schema
 
 
+def load_plain(name: str) -> dict[str, Any]:
+    """The shipped schema without its logical types: a time is a number, where fastavro would make it a datetime."""
+    plain: dict[str, Any] = _plain(load(name))
+    return plain
+
+
+def _plain(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: _plain(value) for key, value in schema.items() if key != "logicalType"}
+    return [_plain(item) for item in schema] if isinstance(schema, list) else schema
+
+
 def load_file(path: Path | str) -> dict[str, Any]:
     """The Avro schema in this file.
 

@@ -1,0 +1,63 @@
+"""Find the baseline of a model: among the files that were named, or beside the model in the store."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import structlog
+
+from drift.baseline import Baseline
+from drift.baseline_file import FILE, MOST_BYTES, from_bytes
+from drift.windows import Watched
+from models.registry import Registry, Version
+from models.store import NotStoredError
+from schemas.errors import ConfigurationError
+
+log = structlog.get_logger()
+
+
+class Baselines:
+    """The baselines in ``paths`` (files, or directories that hold one), then those that ``registry`` has."""
+
+    def __init__(self, paths: Collection[Path], registry: Registry | None) -> None:
+        """Raises ConfigurationError for a file that cannot be read or is none."""
+        self._registry = registry
+        self._known = {(each.name, each.version): each for each in map(_read, paths)}
+        for baseline in self._known.values():
+            _complain(baseline)
+
+    def __call__(self, watched: Watched) -> Baseline | None:
+        """The baseline of a model, or None where there is none as yet.
+
+        Raises ConfigurationError for one that is unsound, StoreUnavailableError where the store does not answer.
+        """
+        model = watched.name, watched.version
+        if model not in self._known:
+            found = self._published(*model)
+            if found is None:
+                return None
+            self._known[model] = found
+            _complain(found)
+        return self._known[model]
+
+    def _published(self, name: str, version: str) -> Baseline | None:
+        if self._registry is None:
+            return None
+        try:
+            content = self._registry.file(Version(name, version), FILE)
+        except NotStoredError:
+            return None
+        return None if content is None else from_bytes(content, f"{FILE} of {name}@{version}")
+
+
+def _read(path: Path) -> Baseline:
+    file = path / FILE if path.is_dir() else path
+    try:
+        with file.open("rb") as opened:
+            return from_bytes(opened.read(MOST_BYTES + 1), str(file))
+    except OSError as error:
+        raise ConfigurationError(f"drift_baselines: {file} cannot be read: {error.strerror}") from None
+
+
+def _complain(baseline: Baseline) -> None:
+    for doubt in baseline.doubts:
+        log.warning("doubtful_baseline", model=baseline.name, version=baseline.version, reason=doubt)
