@@ -9,7 +9,6 @@ from drift.baseline import Baseline
 from drift.baseline_file import FILE, MOST_BYTES, from_bytes
 from drift.windows import Watched
 from models.registry import Registry, Version
-from models.store import NotStoredError
 from schemas.errors import ConfigurationError
 
 log = structlog.get_logger()
@@ -28,7 +27,7 @@ class Baselines:
     def __call__(self, watched: Watched) -> Baseline | None:
         """The baseline of a model, or None where there is none as yet.
 
-        Raises ConfigurationError for one that is unsound, StoreUnavailableError where the store does not answer.
+        Raises StoreUnavailableError where the store does not answer.
         """
         model = watched.name, watched.version
         if model not in self._known:
@@ -44,9 +43,10 @@ class Baselines:
             return None
         try:
             content = self._registry.file(Version(name, version), FILE)
-        except NotStoredError:
+            return None if content is None else from_bytes(content, f"{FILE} of {name}@{version}")
+        except ConfigurationError as error:  # the other models are judged all the same
+            log.warning("no_baseline", model=name, version=version, reason=str(error))
             return None
-        return None if content is None else from_bytes(content, f"{FILE} of {name}@{version}")
 
 
 def _read(path: Path) -> Baseline:

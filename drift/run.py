@@ -131,16 +131,16 @@ class DriftMonitor:
                 time.sleep(OUTAGE_PAUSE_SECONDS)
 
     def _look(self) -> None:
+        rewinds = self._loop.rewinds
         published = self._loop.run_once()
         self._metrics.active.set(bool(self._loop.assigned))
-        if not self._loop.assigned:
+        if not self._loop.assigned or self._loop.rewinds > rewinds:
             self._watching.forget()
-        elif not published:
-            outbox = self._watching.pass_time(self._consumer.at_end)
-            if outbox is not None:
-                self._loop.tell(outbox)
         if self._consumer.at_end:
+            self._watching.caught_up()
             time.sleep(PACE_SECONDS)
+        if not published and (outbox := self._watching.pass_time()) is not None:
+            self._loop.tell(outbox)
 
     def _stop(self) -> None:
         self._stopping = True

@@ -61,19 +61,21 @@ class Watching:
         for offset, sample in zip(offsets, samples, strict=True):
             if sample is not None:
                 self._take(offset, sample, now)
-        return self._outbox(now)
+        return self._outbox(self._due(now), now)
 
-    def pass_time(self, caught_up: bool) -> Outbox | None:
-        """What is due although nothing came; ``caught_up`` when all there is has been read. None where nothing is."""
-        if self._monitor is None:
-            return None
-        if caught_up:
+    def caught_up(self) -> None:
+        """All that there is to read has been read."""
+        if self._monitor is not None:
             self._monitor.caught_up()
-        outbox = self._outbox(self._now())
-        return outbox if outbox.messages else None
+
+    def pass_time(self) -> Outbox | None:
+        """What is due now although nothing came; None where nothing is."""
+        now = self._now()
+        reports = [] if self._monitor is None else list(self._monitor.due(now))
+        return self._outbox(reports, now) if reports else None
 
     def forget(self) -> None:
-        """Another monitor reads now."""
+        """What was read is to be read again, or by another monitor."""
         self._monitor = None
 
     def _begin(self, samples: Sequence[FeatureSample | None], now: int) -> None:
@@ -87,7 +89,7 @@ class Watching:
             # What came before is deleted: windows that hold some of it would be told without it.
             memo = Memo(max(memo.since, _newest(samples) + MINUTE_MS), memo.requested)
         self._monitor = self._monitor_since(memo.since, now)
-        self._requests, self._trail = Requests(memo.requested), Trail()
+        self._requests, self._trail, self._looked = Requests(memo.requested), Trail(), -1
         log.info("rebuilding", offset=committed.offset, since=memo.since)
 
     def _decoded(self, value: bytes | None) -> FeatureSample | None:
@@ -111,9 +113,16 @@ class Watching:
         self._metrics.unreadable.inc()
         log.warning("unreadable_sample", reason=str(error))
 
-    def _outbox(self, now: int) -> Outbox:
+    def _due(self, now: int) -> list[DriftReport]:
+        """What is due, if the watermark has come to another minute: a late event changes 24 windows of a day."""
         assert self._monitor is not None
-        reports = list(self._monitor.due(now))
+        minute = (self._monitor.windows.watermark.at(now) or 0) // MINUTE_MS
+        if minute == self._looked:
+            return []
+        self._looked = minute
+        return list(self._monitor.due(now))
+
+    def _outbox(self, reports: list[DriftReport], now: int) -> Outbox:
         requests = [report for report in reports if self._requests.due(report)]
         messages = []
         if reports:
@@ -122,9 +131,8 @@ class Watching:
         if requests:
             asked = [{"key": _request_key(report), "value": encode(report)} for report in requests]
             messages.append(Messages(self._retrain_topic, -1, asked))
-        return Outbox(
-            messages, on_published=partial(self._published, reports, requests), offsets=[self._successor(now)]
-        )
+        on_published = partial(self._published, reports, requests)
+        return Outbox(messages, on_published=on_published, offsets=[self._successor(now)])
 
     def _successor(self, now: int) -> TopicPartition:
         assert self._monitor is not None

@@ -4,8 +4,10 @@ import sys
 
 import typer
 
+from consumer.settings import WorkerSettings
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
+from fraudstream.commands.drift import drift
 from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
@@ -32,7 +34,8 @@ app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
 app.command()(with_settings(score))
-app.command()(with_settings(config))
+app.command()(with_settings(config, WorkerSettings.model_fields))
+app.add_typer(drift, name="drift")
 
 
 def main() -> None:
