@@ -68,7 +68,7 @@ def events(count, minutes, partitions=2, shift=lambda _minute: 0.0, seed=5):
     )
 
 
-def record(of, chosen, rate=0.5, sampled_at=None):
+def record(of, chosen, rate=0.5, topic="transactions"):
     """The record that a worker writes about the events at ``chosen``, as one batch."""
     order = chosen[np.lexsort((of.offset[chosen], of.partition[chosen]))]
     place = list(zip(of.partition[order].tolist(), of.offset[order].tolist(), strict=True))
@@ -80,8 +80,8 @@ def record(of, chosen, rate=0.5, sampled_at=None):
     different, index = np.unique(cells, return_inverse=True)
     threshold = min(int(rate * 2**64), 2**64 - 1)
     return FeatureSample(
-        sampled_at=int(of.time[order].max()) + 5_000 if sampled_at is None else sampled_at,
-        topic="transactions",
+        sampled_at=int(of.time[order].max()) + 5_000,
+        topic=topic,
         salt=SAMPLING_SALT_ID,
         threshold=threshold,
         runs=np.array(runs, RUN),
@@ -117,7 +117,7 @@ def batches(of, size=100):
     return sorted(cut, key=lambda rows: of.time[rows].max())
 
 
-def baseline(version="7", count=4_000):
+def baseline(version="7", count=4_000, scales=SCALES):
     """What the model was trained on: events as ``events`` makes them where nothing shifts."""
     of = events(count, minutes=7 * 24 * 60, seed=1)
     order = np.argsort(of.time)
@@ -136,5 +136,5 @@ def baseline(version="7", count=4_000):
         version,
         ranges={},
         categorical=("country",),
-        scales=SCALES,
+        scales=scales,
     )

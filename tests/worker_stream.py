@@ -90,14 +90,18 @@ class Stream:
         return count
 
     def start(self, *options, slot=0):
-        command = [
-            *(sys.executable, "-m", "fraudstream", "score", "--log-format", "json"),
-            *("--bootstrap-servers", self.bootstrap, "--group", self.name),
+        return self.run(
+            ("score",),
             *(() if self.model is None else ("--model", self.model)),
-            *("--input-topic", self.input, "--decisions-topic", self.decisions),
-            *("--dead-letters-topic", self.dead_letters, "--samples-topic", self.samples),
-            *("--metrics-port", "0", "--slot", str(slot)),
-            *options,
+            *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
+            *("--metrics-port", "0", "--slot", str(slot), *options),
+        )
+
+    def run(self, command, *options):
+        command = [
+            *(sys.executable, "-m", "fraudstream", *command, "--log-format", "json"),
+            *("--bootstrap-servers", self.bootstrap, "--group", self.name),
+            *("--input-topic", self.input, "--samples-topic", self.samples, *options),
         ]
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
         process.log = []
