@@ -12,6 +12,9 @@ from drift.windows import DAY, Scale
 SEASONAL = 1.25
 """How much farther than the reference period's own windows ever were from it a window must be."""
 
+SURE = 0.005
+"""The probability that chance gives any of the own windows a larger difference than is taken for its work."""
+
 CRITICAL = 2.0
 """From how many times the threshold on an alarm is critical."""
 
@@ -65,6 +68,19 @@ def threshold(critical: float, floor: float, own: float) -> float:
     ``own`` the largest difference of the reference period's own windows: what a usual day does.
     """
     return max(critical, floor, SEASONAL * own)
+
+
+def beyond(difference: float, noise: float) -> float:
+    """What is left of the largest difference of some windows without the part that chance has in it.
+
+    ``noise`` is the largest that chance gives in such windows. Independent parts add up by their squares.
+    """
+    return float(np.sqrt(max(0.0, difference**2 - noise**2)))
+
+
+def with_chance(difference: float, noise: float) -> float:
+    """The largest difference again, for windows of another size, in which chance gives ``noise``."""
+    return float(np.hypot(difference, noise))
 
 
 def severity(statistic: float, threshold: float, grave: float) -> Severity:

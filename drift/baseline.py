@@ -27,9 +27,9 @@ class Nature(Enum):
 class Profile:
     """One feature, or the score, in the reference period: ``rows`` of which some were ``missing`` or ``infinite``.
 
-    ``values`` (m,) float32 rising: every finite value where continuous, else every different one, with ``counts`` (m,)
-    int64. ``deciles`` (9,) float32, the inner ones, are there where continuous. Of the finite values
-    ``outside`` lay outside the range (least, greatest) that the manifest of the model believes; None where it has none.
+    ``values`` (m,) float32 rise. Where continuous they are all finite ones, and ``counts`` (10,) int64 say how many lie
+    up to each of the inner ``deciles`` (9,) float32 and beyond; else the different ones, with ``counts`` (m,) of each
+    and no deciles. ``outside`` of them are beyond the range (least, greatest) that the manifest believes, if it does.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class OwnWindows:
-    """How far the reference period's own windows at one scale were from all of it.
+    """How far the reference period's own windows at one scale were from the rest of it.
 
     ``count`` windows of ``length`` ms: longer than those of the scale where these held too few rows. ``largest`` is by
-    subject and kind; what is not there was never off.
+    subject and kind, without what chance does in windows of that size; what is not there was never off.
     """
 
     scale: str
@@ -63,7 +63,7 @@ class OwnWindows:
     largest: Mapping[tuple[str, Kind], float]
 
     def of(self, subject: str, kind: Kind) -> float:
-        """The largest difference of the own windows in this respect."""
+        """The largest difference of the own windows in this respect, beyond chance."""
         return self.largest.get((subject, kind), 0.0)
 
 

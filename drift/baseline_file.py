@@ -188,9 +188,9 @@ def _check(profile: Profile) -> None:
     rises = np.diff(values) >= 0 if is_continuous else np.diff(values) > 0
     if not rises.all() or (np.diff(profile.deciles) < 0).any() or len(profile.deciles) != 9 * is_continuous:
         raise _Unsound(f"its values of {profile.name} do not rise")
-    if len(counts) != (0 if is_continuous else len(values)) or (counts < 1).any():
+    if len(counts) != (10 if is_continuous else len(values)) or (counts < (0 if is_continuous else 1)).any():
         raise _Unsound(f"its counts of {profile.name} are not those of its values")
-    if profile.finite != (len(values) if is_continuous else counts.sum()):
+    if profile.finite != counts.sum() or (is_continuous and profile.finite != len(values)):
         raise _Unsound(f"its rows of {profile.name} are not those of its values")
     if profile.nature is Nature.CONSTANT and len(values) > 1:
         raise _Unsound(f"its {profile.name} is a constant with several values")

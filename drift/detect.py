@@ -7,13 +7,14 @@ from enum import Enum
 import numpy as np
 
 from drift import categories, effect
-from drift.alarm import Budget, Severity, holm, severity, threshold, worst
-from drift.baseline import Baseline, Nature, Profile
+from drift.alarm import SURE, Budget, Severity, holm, severity, threshold, with_chance, worst
+from drift.baseline import Baseline, Nature, OwnWindows, Profile
 from drift.clusters import among_all, rows_per_card
 from drift.columns import Observed, observe
 from drift.hypotheses import Hypothesis, hypotheses
 from drift.report import DriftReport, DriftTest, Kind
 from drift.windows import SCALES, Scale, Window
+from schemas.errors import ConfigurationError
 
 
 class Unit(Enum):
@@ -60,8 +61,13 @@ class _Verdict:
 def examine(window: Window, baseline: Baseline, rule: Rule) -> DriftReport:
     """The report about a window, which has the features of ``baseline`` in its order, and then the score or nothing.
 
-    It depends on nothing else, so it is the same for the same events.
+    It depends on nothing else, so it is the same for the same events. Raises ConfigurationError for a baseline of other
+    features.
     """
+    if window.features != tuple(profile.name for profile in baseline.features):
+        raise ConfigurationError(
+            f"the baseline of {baseline.name}@{baseline.version} has other features than what was sampled"
+        )
     rows = len(window.sketch)
     columns = observe(window.sketch.rows)
     asked = list(hypotheses(baseline, columns, window.counts, window.scale))
@@ -70,7 +76,8 @@ def examine(window: Window, baseline: Baseline, rule: Rule) -> DriftReport:
     tests: list[DriftTest] = []
     if rows >= window.scale.least:
         worth = _worth(per_card, baseline.rows_per_card, rows / max(window.counts.scored, rows))
-        verdicts = [_judge(each, baseline, window.scale, rule, alpha, worth) for each in asked]
+        own = baseline.own_windows(window.scale.name)
+        verdicts = [_judge(each, own, rule.unit, alpha, worth) for each in asked]
         tests = _tests(asked, verdicts, baseline, columns)
     return DriftReport(
         watched=window.watched,
@@ -92,11 +99,10 @@ def _worth(per_card: float, per_card_of_baseline: float, sampled: float) -> _Wor
     return _Worth(1 / per_card_of_baseline, 1 / per_card, 1 / among_all(per_card, sampled))
 
 
-def _judge(asked: Hypothesis, baseline: Baseline, scale: Scale, rule: Rule, alpha: float, worth: _Worth) -> _Verdict:
+def _judge(asked: Hypothesis, own: OwnWindows, unit: Unit, alpha: float, worth: _Worth) -> _Verdict:
     if asked.too_few is not None:
         return _Verdict(0.0, 1.0, Severity.INSUFFICIENT, f"{asked.too_few} values are too few to compare")
-    own = baseline.own_windows(scale.name).of(asked.subject, asked.kind)
-    if rule.unit is Unit.CARD:
+    if unit is Unit.CARD:
         return _verdict(asked, own, alpha, worth)
     found = _verdict(asked, own, alpha, _INDEPENDENT)
     if not found.severity.is_alarm or _verdict(asked, own, alpha, worth).severity.is_alarm:
@@ -105,9 +111,12 @@ def _judge(asked: Hypothesis, baseline: Baseline, scale: Scale, rule: Rule, alph
     return replace(found, severity=found.severity.lowered, reason=reason)
 
 
-def _verdict(asked: Hypothesis, own: float, alpha: float, worth: _Worth) -> _Verdict:
+def _verdict(asked: Hypothesis, own: OwnWindows, alpha: float, worth: _Worth) -> _Verdict:
     of_window = worth.of_event if asked.of_all_events else worth.of_window
-    limit = threshold(asked.critical(alpha, worth.of_baseline, of_window), asked.floor, own)
+    usual = own.of(asked.subject, asked.kind)
+    if own.count:
+        usual = with_chance(usual, asked.critical(SURE / own.count, worth.of_baseline, of_window))
+    limit = threshold(asked.critical(alpha, worth.of_baseline, of_window), asked.floor, usual)
     p_value = asked.chance(worth.of_baseline, of_window)
     found = severity(asked.statistic, limit, asked.grave) if p_value < alpha else Severity.OK
     return _Verdict(limit, p_value, found)

@@ -18,8 +18,9 @@ def psi(baseline: Counts, window: Counts) -> float:
 
 def between(cuts: NDArray[np.float32], values: NDArray[np.float32]) -> Counts:
     """(k + 1,) counts of the rising ``values`` (n,) up to each of the rising ``cuts`` (k,), and beyond the last."""
-    ends = np.searchsorted(values, cuts, side="right")
-    return np.diff(ends, prepend=0, append=len(values))
+    ends = np.array([0, *values.searchsorted(cuts, side="right"), len(values)], np.int64)
+    counts: Counts = ends[1:] - ends[:-1]
+    return counts
 
 
 def wasserstein(baseline: NDArray[np.float32], window: NDArray[np.float32]) -> float:

@@ -124,7 +124,7 @@ def _of_distribution(profile: Profile, values: NDArray[np.float32], floor: float
         floor,
         lambda of_baseline, of_window: ks.p_value(distance, m * of_baseline, n * of_window),
         lambda alpha, of_baseline, of_window: ks.critical(alpha, m * of_baseline, n * of_window),
-        psi=effect.psi(effect.between(profile.deciles, known), effect.between(profile.deciles, values)),
+        psi=effect.psi(profile.counts, effect.between(profile.deciles, values)),
     )
 
 
@@ -141,13 +141,18 @@ def _of_categories(profile: Profile, values: NDArray[np.float32], floor: float) 
 
 
 def _of_share(subject: str, kind: Kind, known: tuple[int, int], found: tuple[int, int]) -> Hypothesis:
-    reference, observed = (hits / rows if rows else 0.0 for hits, rows in (known, found))
+    if not known[1] or not found[1]:
+        return Hypothesis(subject, kind, 0.0, SHARE_FLOOR, _certain)
+    reference, observed = (hits / rows for hits, rows in (known, found))
     return Hypothesis(
         subject,
         kind,
         abs(observed - reference),
         SHARE_FLOOR,
         lambda of_baseline, of_window: shares.p_value(_worth(known, of_baseline), _worth(found, of_window)),
+        lambda alpha, of_baseline, of_window: shares.critical(
+            alpha, _worth(known, of_baseline), _worth(found, of_window)
+        ),
         reference=reference,
         observed=observed,
     )

@@ -17,10 +17,10 @@ def distance(baseline: NDArray[np.float32], window: NDArray[np.float32]) -> floa
     m, n = len(baseline), len(window)
     # The distribution of the window steps at its own values alone. So its greatest lead is at one of them, and its
     # greatest lag just before one; searching the baseline for the n values of the window is enough.
-    up_to = np.searchsorted(baseline, window, side="right")
+    up_to = baseline.searchsorted(window, side="right")
     before = up_to.copy()
     tied = np.flatnonzero(baseline[np.maximum(up_to, 1) - 1] == window)
-    before[tied] = np.searchsorted(baseline, window[tied], side="left")
+    before[tied] = baseline.searchsorted(window[tied], side="left")
     steps = np.arange(n + 1) / n
     lead = (steps[1:] - up_to / m).max()
     lag = (before / m - steps[:-1]).max()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from drift.alarm import SURE, beyond
 from drift.baseline import Baseline, OwnWindows
 from drift.columns import Observed, observe
-from drift.hypotheses import Hypothesis, hypotheses
+from drift.hypotheses import hypotheses
 from drift.period import Period, uniform
 from drift.report import Kind
 from drift.tally import Counts
@@ -69,7 +70,7 @@ def own_windows(period: Period, alone: Baseline, windows: Plan, on_window: Calla
     """How far the planned windows of ``period`` are from the rest of it; ``alone`` is its baseline without them."""
     largest: dict[tuple[str, Kind], float] = {}
     for start in windows.starts:
-        for key, difference in _differences(_cut(period, windows, start), alone, windows.scale):
+        for key, difference in _differences(_cut(period, windows, start), alone, windows.scale, len(windows.starts)):
             largest[key] = max(largest.get(key, 0.0), difference)
         on_window()
     seen = {key: difference for key, difference in largest.items() if difference > 0}
@@ -106,23 +107,14 @@ def _cut(period: Period, windows: Plan, start: int) -> _Cut:
     return _Cut(columns, counts, (here.stop - here.start) / len(period.times), of_scores, of_events)
 
 
-def _differences(cut: _Cut, alone: Baseline, scale: Scale) -> Iterator[tuple[tuple[str, Kind], float]]:
-    """((subject, kind), how far the window is from the rest of the period).
+def _differences(cut: _Cut, alone: Baseline, scale: Scale, windows: int) -> Iterator[tuple[tuple[str, Kind], float]]:
+    """((subject, kind), how far one of so many windows is from the rest of the period, beyond what chance does).
 
     The baseline holds the window too, with a part p of its rows, and so lies nearer to it than the rest does: the
     difference of two distributions or shares is that to the rest times 1 - p, exactly.
     """
     for asked in hypotheses(alone, cut.columns, cut.counts, scale):
         part = {Kind.SCORE: cut.of_scores, Kind.RATE: cut.of_events}.get(asked.kind, cut.of_rows)
-        rows = cut.counts.scored if asked.kind is Kind.RATE else cut.columns[0].rows
         if part <= LARGEST_PART:
-            yield (asked.subject, asked.kind), (asked.statistic - _chance(asked, rows)) / (1 - part)
-
-
-def _chance(asked: Hypothesis, rows: int) -> float:
-    """What is taken off a share for being that of few rows: two standard errors. Nothing of a distance.
-
-    A rate of three in a thousand can double in a window of a thousand rows, and mean nothing.
-    """
-    share = asked.reference
-    return 0.0 if share is None else float(2 * np.sqrt(share * (1 - share) / rows))
+            noise = asked.critical(SURE / windows, 1 - part, 1.0)
+            yield (asked.subject, asked.kind), beyond(asked.statistic / (1 - part), noise)

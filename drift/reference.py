@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from drift.baseline import Baseline, Nature, Profile
 from drift.clusters import rows_per_card
 from drift.columns import Observed, observe
+from drift.effect import between
 from drift.hypotheses import outside_of
 from drift.own_windows import own_windows, plan
 from drift.period import Period, uniform
@@ -72,6 +73,7 @@ def _profile(name: str, column: Observed, believed: tuple[float, float] | None, 
     different, counts = np.unique(column.values, return_counts=True)
     nature = _nature(len(different), len(column.values), is_categorical)
     is_continuous = nature is Nature.CONTINUOUS
+    deciles = _deciles(column.values) if is_continuous else np.empty(0, np.float32)
     return Profile(
         name=name,
         nature=nature,
@@ -79,8 +81,8 @@ def _profile(name: str, column: Observed, believed: tuple[float, float] | None, 
         missing=column.missing,
         infinite=column.infinite,
         values=column.values if is_continuous else different,
-        counts=np.empty(0, np.int64) if is_continuous else counts,
-        deciles=_deciles(column.values) if is_continuous else np.empty(0, np.float32),
+        counts=between(deciles, column.values) if is_continuous else counts,
+        deciles=deciles,
         believed=believed,
         outside=outside_of(column.values, believed) if believed else 0,
     )

@@ -20,8 +20,8 @@ class SampledPeriod:
         self.model = name, version
         self.start = start
         self.end = end
-        self._features: tuple[str, ...] | None = None
-        self._sketch = Sketch(CAPACITY, 0)
+        self._features: tuple[str, ...] = ()
+        self._sketch: Sketch | None = None
         self._counts: dict[int, Counts] = {}
 
     def add(self, sample: Sample) -> None:
@@ -31,7 +31,7 @@ class SampledPeriod:
         """
         if (sample.watched.name, sample.watched.version) != self.model:
             return
-        if self._features is None:
+        if self._sketch is None:
             self._features = sample.features
             self._sketch = Sketch(CAPACITY, len(sample.features) + 2)
         if sample.features != self._features:
@@ -48,7 +48,7 @@ class SampledPeriod:
 
     def period(self) -> Period:
         """What was seen. Raises ConfigurationError where that is nothing."""
-        if self._features is None or not len(self._sketch):
+        if self._sketch is None or not len(self._sketch):
             raise ConfigurationError(f"{self.source} holds no samples of {'@'.join(self.model)} in that period")
         order = np.argsort(self._sketch.rows[:, 0], kind="stable")
         rows = self._sketch.rows[order]

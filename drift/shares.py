@@ -1,5 +1,6 @@
 """Tell the chance that a share, of missing values or of alerts, differs as much where nothing has changed."""
 
+import numpy as np
 from scipy import special, stats
 
 
@@ -16,6 +17,13 @@ def p_value(reference: tuple[float, float], observed: tuple[float, float]) -> fl
     law = rows + new_rows, both, new_rows
     fewer, more = stats.hypergeom.cdf(new_hits, *law), stats.hypergeom.sf(new_hits - 1, *law)
     return float(min(1.0, 2 * min(fewer, more)))
+
+
+def critical(alpha: float, reference: tuple[float, float], observed: tuple[float, float]) -> float:
+    """The difference of two such shares that chance exceeds with the probability ``alpha``, by the normal law."""
+    (hits, rows), (new_hits, new_rows) = reference, observed
+    share = (hits + new_hits) / (rows + new_rows)
+    return float(special.ndtri(1 - alpha / 2) * np.sqrt(share * (1 - share) * (1 / rows + 1 / new_rows)))
 
 
 def beyond(limit: float, observed: tuple[float, float]) -> float:
