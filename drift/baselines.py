@@ -5,10 +5,12 @@ from pathlib import Path
 
 import structlog
 
+from consumer.settings import WorkerSettings
 from drift.baseline import Baseline
 from drift.baseline_file import FILE, MOST_BYTES, from_bytes
 from drift.windows import Watched
 from models.registry import Registry, Version
+from models.store import open_store
 from schemas.errors import ConfigurationError
 
 log = structlog.get_logger()
@@ -47,6 +49,16 @@ class Baselines:
         except ConfigurationError as error:  # the other models are judged all the same
             log.warning("no_baseline", model=name, version=version, reason=str(error))
             return None
+
+
+def baselines_of(settings: WorkerSettings) -> Baselines:
+    """The baselines that are named, those beside the models that a worker would serve, and those of the store.
+
+    Raises ConfigurationError for one that is named and cannot be had.
+    """
+    models = [path for path in (settings.model, settings.challenger) if path is not None]
+    registry = Registry(open_store(settings.store, settings.store_endpoint)) if settings.store else None
+    return Baselines([*settings.drift_baselines, *(path for path in models if (path / FILE).is_file())], registry)
 
 
 def _read(path: Path) -> Baseline:

@@ -1,7 +1,6 @@
 """Run a monitor: read the samples of all workers, tell what has drifted, and let another go on where this one ends."""
 
 import time
-from pathlib import Path
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, Message
@@ -16,15 +15,13 @@ from consumer.settings import Start, WorkerSettings
 from consumer.signals import stop_signals
 from consumer.topics import BrokerUnavailableError, Cluster
 from drift.alarm import Budget
-from drift.baseline_file import FILE
-from drift.baselines import Baselines
+from drift.baselines import baselines_of
 from drift.detect import Rule, Unit
 from drift.metrics import MonitorMetrics
 from drift.monitor import Monitor
 from drift.watching import Watching
 from drift.windows import Timing
-from models.registry import Registry
-from models.store import StoreUnavailableError, open_store
+from models.store import StoreUnavailableError
 
 log = structlog.get_logger()
 
@@ -64,8 +61,7 @@ class DriftMonitor:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self._settings = settings = own_settings(settings)
         partitions = Cluster(settings).partitions("input_topic", "samples_topic", "drift_topic", "retrain_topic")
-        registry = Registry(open_store(settings.store, settings.store_endpoint)) if settings.store else None
-        baselines = Baselines(_places(settings), registry)
+        baselines = baselines_of(settings)
         rule, timing = Rule(Budget(settings.drift_alarms), Unit(settings.drift_unit)), Timing()
         self._registry = CollectorRegistry()
         self._metrics = MonitorMetrics(self._registry)
@@ -149,9 +145,3 @@ class DriftMonitor:
 def own_settings(settings: WorkerSettings) -> WorkerSettings:
     """The settings of a worker as those of the monitor: a group, and so transactional ids, of its own."""
     return settings.model_copy(update={"group": f"{settings.group}.drift"})
-
-
-def _places(settings: WorkerSettings) -> list[Path]:
-    """Where baselines are named, and those that lie beside the models that the worker would serve."""
-    models = [path for path in (settings.model, settings.challenger) if path is not None]
-    return [*settings.drift_baselines, *(path for path in models if (path / FILE).is_file())]
