@@ -6,17 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift.baseline import Baseline, Nature, Profile
-from drift.history import Alarm, History
+from drift.history import Alarm, History, hop_of
 from drift.quality import dead_letter_share
 from drift.report import DriftReport, DriftTest, Kind
 from drift.times import Times
-from models.plots import Axis, Series, chart, shares
+from models.plots import Axis, Series, amounts, chart, shares
 
 Floats = NDArray[np.float64]
 Plot = tuple[str, str, str]
 """A title, what it shows, and the drawing."""
 
 BINS = 40
+TICKS = 4
 TAIL = 0.005
 """The outermost share of both sides that an axis leaves out: one outlier would squeeze all else."""
 
@@ -72,8 +73,8 @@ def _profile(baseline: Baseline, test: DriftTest) -> Profile | None:
 
 def _over_time(reports: Sequence[DriftReport], times: Times) -> tuple[Axis, Floats]:
     ends = np.array([report.window_end for report in reports], float)
-    first, last = reports[0].window_start, reports[-1].window_end
-    return Axis("event time", first, last, times.ticks(first, last)), ends
+    first, last = reports[0].window_end - hop_of(reports), reports[-1].window_end
+    return Axis("event time", first, last, times.ticks(first, last, TICKS)), ends
 
 
 def _shares_over_time(
@@ -104,7 +105,7 @@ def _score_over_time(reports: Sequence[DriftReport], times: Times) -> str:
 def _volume(reports: Sequence[DriftReport], times: Times) -> str:
     axis, ends = _over_time(reports, times)
     found = np.array([report.counts.scored for report in reports], float)
-    return chart(axis, _numbers("events", 0.0, _round_up(float(found.max()))), [Series("events", "model", ends, found)])
+    return chart(axis, amounts("events", max(5.0, float(found.max()))), [Series("events", "model", ends, found)])
 
 
 def _cumulated(test: DriftTest, profile: Profile | None) -> str:

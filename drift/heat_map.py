@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-import numpy as np
-
 from drift.alarm import Severity, worst
-from drift.history import History, excess
+from drift.history import History, excess, hop_of
 from drift.report import DriftReport, DriftTest
 from drift.times import Times
 
 LEFT, TOP, BOTTOM, ROW, WIDTH = 92, 4, 22, 15, 980
 COLUMNS = 160
 """At most: of more windows, several share a column, which shows the worst of them."""
+
+TICKS = 8
 
 SHADES = 4
 """Of what is no alarm, by its part of the threshold."""
@@ -58,9 +58,8 @@ def heat_map(history: History, scale: str, times: Times) -> str:
 
 def _columns(reports: Sequence[DriftReport]) -> _Columns:
     """A window belongs where it ends: those of a day overlap."""
-    ends = np.array([report.window_end for report in reports])
-    hop = int(np.diff(ends).min()) if len(ends) > 1 else reports[0].window_end - reports[0].window_start
-    first, last = int(ends[0]) - hop, int(ends[-1])
+    hop = hop_of(reports)
+    first, last = reports[0].window_end - hop, reports[-1].window_end
     count = min(COLUMNS, (last - first) // hop)
     parts: list[list[DriftReport]] = [[] for _ in range(count)]
     for report in reports:
@@ -110,7 +109,7 @@ def _cell(subject: str, tests: Sequence[DriftTest], reports: Sequence[DriftRepor
 
 
 def _time_axis(columns: _Columns, height: int, times: Times) -> Iterator[str]:
-    for moment, label in times.ticks(columns.first, columns.last):
+    for moment, label in times.ticks(columns.first, columns.last, TICKS):
         share = (moment - columns.first) / (columns.last - columns.first)
         at = LEFT + share * (WIDTH - LEFT)
         anchor = "end" if share > 0.95 else "middle"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from drift.alarm import Severity, worst
 from drift.report import DriftReport, DriftTest, Kind
@@ -85,6 +86,13 @@ def histories(reports: Iterable[DriftReport]) -> tuple[History, ...]:
 def excess(test: DriftTest) -> float:
     """How many times its threshold a change is."""
     return test.statistic / test.threshold if test.threshold > 0 else 0.0
+
+
+def hop_of(reports: Sequence[DriftReport]) -> int:
+    """How far (ms) the windows of a scale are apart."""
+    ends = [report.window_end for report in reports]
+    apart = (later - earlier for earlier, later in pairwise(ends))
+    return min(apart, default=reports[0].window_end - reports[0].window_start)
 
 
 def _by_scale(reports: Sequence[DriftReport]) -> dict[str, tuple[DriftReport, ...]]:

@@ -63,15 +63,18 @@ def _section(history: History, baseline: Baseline | None, times: Times) -> str:
         [
             f"<h1>{title}</h1>",
             *_doubts(baseline),
-            "<h2>What alarmed</h2>",
-            _alarms(history.alarms, times),
             "<h2>When</h2>",
             *_heat_maps(history, times),
+            "<h2>What alarmed</h2>",
+            _alarms(history.alarms, times),
             *_shapes(history.alarms, baseline, times),
             "<h2>Over time</h2>",
             f'<div class="plots">{"".join(figure(*plot) for plot in charts_of(history, baseline, times))}</div>',
             "<h2>Data quality</h2>",
-            _table(("", "baseline", "newest day", "worst window"), quality_rows(history)),
+            _table(
+                ("", "baseline", f"newest {history.longest[0].scale}", f"worst {history.shortest[0].scale}"),
+                quality_rows(history),
+            ),
         ]
     )
 
@@ -84,9 +87,9 @@ def _doubts(baseline: Baseline | None) -> Iterator[str]:
 def _alarms(alarms: Sequence[Alarm], times: Times) -> str:
     if not alarms:
         return "<p>Nothing.</p>"
-    headings = ("what", "how", "windows", "first", "last", "largest change", "limit", "of limit", "PSI", "adjusted p")
+    headings = ("what", "how", "windows", "first", "last", "change", "limit", "of limit", "PSI", "adjusted p")
     body = "".join(f"<tr><th>{_subject(alarm)}</th>{_cells(alarm_row(alarm, times))}</tr>" for alarm in alarms)
-    return _frame(headings, body)
+    return _frame(headings, body, "dense alarms")
 
 
 def alarm_row(alarm: Alarm, times: Times) -> tuple[str, ...]:
@@ -135,9 +138,11 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return _frame(headings, "".join(f"<tr><th>{escape(row[0])}</th>{_cells(row[1:])}</tr>" for row in rows))
 
 
-def _frame(headings: Sequence[str], body: str) -> str:
+def _frame(headings: Sequence[str], body: str, style: str = "dense") -> str:
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 def _cells(texts: Sequence[str]) -> str:

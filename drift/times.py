@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 STEPS = tuple(1000 * 60 * minutes for minutes in (10, 30, 60, 120, 180, 360, 720, 1440, 2880, 7 * 1440, 30 * 1440))
-TICKS = 8
-"""At most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +25,9 @@ class Times:
         """From one moment to another."""
         return f"{self.at(start)} to {self.at(end)}"
 
-    def ticks(self, first: int, last: int) -> tuple[tuple[float, str], ...]:
-        """(moment, label) at round times."""
-        step = next((step for step in STEPS if (last - first) / step <= TICKS), STEPS[-1])
+    def ticks(self, first: int, last: int, most: int) -> tuple[tuple[float, str], ...]:
+        """(moment, label) at round times, about ``most`` of them."""
+        step = next((step for step in STEPS if (last - first) / step <= most), STEPS[-1])
         begin = -(-first // step) * step
         whole_days = step >= STEPS[7]
         return tuple(

@@ -84,10 +84,11 @@ class Watching:
             low, _ = self._consumer.get_watermark_offsets(self._place, timeout=ANSWER_SECONDS)
         except KafkaException as error:
             raise BrokerUnavailableError(f"samples_topic: {error.args[0].str()}") from error
-        memo = read_memo(committed.metadata) or Memo()
-        if low > 0 and (low > committed.offset or read_memo(committed.metadata) is None):
-            # What came before is deleted: windows that hold some of it would be told without it.
-            memo = Memo(max(memo.since, _newest(samples) + MINUTE_MS), memo.requested)
+        memo = read_memo(committed.metadata)
+        if memo is None or low > committed.offset:
+            # What came before was never sampled, or is deleted: windows that begin there would be told in part.
+            first = next((sample for sample in samples if sample is not None), None)
+            memo = Memo(_newest(first) + MINUTE_MS, {} if memo is None else memo.requested)
         self._monitor = self._monitor_since(memo.since, now)
         self._requests, self._trail, self._looked = Requests(memo.requested), Trail(), -1
         log.info("rebuilding", offset=committed.offset, since=memo.since)
@@ -106,7 +107,7 @@ class Watching:
         except InvalidRecordError as error:
             self._skip(error)
         else:
-            self._trail.note(offset, _newest([sample]))
+            self._trail.note(offset, _newest(sample))
             self._metrics.samples.inc()
 
     def _skip(self, error: InvalidRecordError) -> None:
@@ -154,10 +155,9 @@ class Watching:
         return int(self._clock() * 1000)
 
 
-def _newest(samples: Sequence[FeatureSample | None]) -> int:
-    """The latest minute (ms) that one of the samples tells of."""
-    minutes = [int(sample.cells["minute"].max()) for sample in samples if sample is not None and len(sample.cells)]
-    return max(minutes, default=0) * MINUTE_MS
+def _newest(sample: FeatureSample | None) -> int:
+    """The latest minute (ms) that a sample tells of; 0 where it tells of none."""
+    return 0 if sample is None or not len(sample.cells) else int(sample.cells["minute"].max()) * MINUTE_MS
 
 
 def _request_key(report: DriftReport) -> bytes:
