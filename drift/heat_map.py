@@ -112,5 +112,5 @@ def _time_axis(columns: _Columns, height: int, times: Times) -> Iterator[str]:
     for moment, label in times.ticks(columns.first, columns.last, TICKS):
         share = (moment - columns.first) / (columns.last - columns.first)
         at = LEFT + share * (WIDTH - LEFT)
-        anchor = "end" if share > 0.95 else "middle"
+        anchor = "end" if share > 0.97 else "middle"
         yield f'<text x="{at:.1f}" y="{height - 6}" text-anchor="{anchor}">{escape(label)}</text>'

@@ -125,10 +125,10 @@ def _key() -> str:
 
 
 def _shapes(alarms: Sequence[Alarm], baseline: Baseline | None, times: Times) -> Iterator[str]:
-    plots: list[tuple[str, str, str]] = []
-    for alarm in alarms:
-        if len(plots) < 2 * MOST_SHAPES:
-            plots += shapes_of(alarm, baseline, times)
+    # The same change shows in windows of several scales: the one where it is largest will do.
+    largest = {(alarm.subject, alarm.kind): alarm for alarm in reversed(alarms)}
+    chosen = [alarm for alarm in alarms if largest[alarm.subject, alarm.kind] is alarm]
+    plots = [plot for alarm in chosen[:MOST_SHAPES] for plot in shapes_of(alarm, baseline, times)]
     if plots:
         yield "<h2>What it looks like</h2>"
         yield f'<div class="plots">{"".join(figure(*plot) for plot in plots)}</div>'
