@@ -133,6 +133,8 @@ class ExactlyOnce:
         self.replacements += 1
         if fault is Fault.NOT_PERMITTED:
             raise NotPermittedError(f"not permitted to publish as {self._ids[turn]}: {error}") from error
+        if fault is Fault.SLOT_TAKEN:
+            raise self._slot_taken("it is the member of the group that we were") from error
         if fault is Fault.FENCED:
             self._count_fence()
         if fault in {Fault.ABORT, Fault.RETRY}:
@@ -145,10 +147,12 @@ class ExactlyOnce:
     def _count_fence(self) -> None:
         self._fences.append(time.monotonic())
         if len(self._fences) == FENCES_A_MINUTE and self._fences[-1] - self._fences[0] < 60:
-            raise ConfigurationError(
-                f"slot {self._slot_id} is used by another live process: it fenced this one {FENCES_A_MINUTE} times "
-                "within a minute; give each process a slot of its own"
-            )
+            raise self._slot_taken(f"it fenced this one {FENCES_A_MINUTE} times within a minute")
+
+    def _slot_taken(self, sign: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"slot {self._slot_id} is used by another live process: {sign}; give each process a slot of its own"
+        )
 
     def _initialised(self, transactional_id: str) -> Producer:
         producer = self._make({"transactional.id": transactional_id})

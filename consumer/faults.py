@@ -23,6 +23,7 @@ class Fault(Enum):
     ABORT = "abort, replace the producer, rewind"
     FATAL = "replace the producer without aborting, rewind"
     FENCED = "another process has this slot: replace the producer, rewind, and count"
+    SLOT_TAKEN = "stop: another process is the member of the group that we were"
     NOT_PERMITTED = "stop: a right is missing"
 
 
@@ -42,15 +43,12 @@ def classify(error: KafkaError) -> Fault:
     The order matters: after a fatal error ``abort_transaction`` reports ``_CONFLICT`` and calls it retriable, so
     whoever asks ``retriable()`` first never stops (librdkafka's transactional producer manual, "error handling").
     """
-    code = error.code()
-    if refused(error):
-        return Fault.NOT_PERMITTED
-    if code in _FENCED:
-        return Fault.FENCED
-    if error.fatal():
-        return Fault.FATAL
-    if error.txn_requires_abort():
-        return Fault.ABORT
-    if error.retriable():
-        return Fault.RETRY
-    return Fault.FATAL
+    signs = (
+        (refused(error), Fault.NOT_PERMITTED),
+        (is_slot_taken(error), Fault.SLOT_TAKEN),
+        (error.code() in _FENCED, Fault.FENCED),
+        (error.fatal(), Fault.FATAL),
+        (error.txn_requires_abort(), Fault.ABORT),
+        (error.retriable(), Fault.RETRY),
+    )
+    return next((fault for sign, fault in signs if sign), Fault.FATAL)

@@ -85,7 +85,7 @@ def _arm(batch: Batch, index: int, hashes: NDArray[np.uint64], chosen: NDArray[n
         scores=decisions.score[chosen].astype(np.float32),
         outcomes=decisions.outcome[chosen],
         schemas=_schemas_of([batch.values[row] or b"" for row in rows.tolist()]),
-        rows=batch.columns.matrix(features, rows=rows),
+        rows=batch.columns.matrix(features, rows=rows) if len(rows) else np.empty((0, len(features)), np.float32),
     )
 
 

@@ -12,7 +12,7 @@ from consumer.health import HealthServer
 from consumer.loop import Loop
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import Start, WorkerSettings
-from consumer.signals import stop_signals
+from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster
 from drift.alarm import Budget
 from drift.baselines import baselines_of
@@ -57,7 +57,7 @@ class EndNoting(Consumer):
 class DriftMonitor:
     """One process, one slot of a group of its own; of several monitors one reads, and the others wait for it to end."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, stopping: Stopping) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self._settings = settings = own_settings(settings)
         partitions = Cluster(settings).partitions("input_topic", "samples_topic", "drift_topic", "retrain_topic")
@@ -95,29 +95,28 @@ class DriftMonitor:
             start=Start.EARLIEST,
         )
         self._beat = time.monotonic()
-        self._stopping = False
+        self._stopping = stopping
 
     def run(self) -> None:
-        """Watch until SIGTERM or SIGINT."""
+        """Watch until it is to stop."""
         server = HealthServer(
             self._settings.metrics_host,
             self._settings.drift_metrics_port and self._settings.drift_metrics_port + self._settings.slot,
             self._registry,
             alive=lambda: time.monotonic() - self._beat < 120,
-            ready=lambda: not self._stopping,
+            ready=lambda: not self._stopping.requested,
         )
         try:
-            with stop_signals(self._stop):
-                self._loop.open()
-                log.info("started", slot=self._settings.slot_id, metrics_port=server.port)
-                self._run_until_stopped()
+            self._loop.open()
+            log.info("started", slot=self._settings.slot_id, metrics_port=server.port)
+            self._run_until_stopped()
         finally:
             self._loop.close()
             server.close()
             log.info("stopped", slot=self._settings.slot_id)
 
     def _run_until_stopped(self) -> None:
-        while not self._stopping:
+        while not self._stopping.requested:
             self._beat = time.monotonic()
             try:
                 self._look()
@@ -137,9 +136,6 @@ class DriftMonitor:
             time.sleep(PACE_SECONDS)
         if not published and (outbox := self._watching.pass_time()) is not None:
             self._loop.tell(outbox)
-
-    def _stop(self) -> None:
-        self._stopping = True
 
 
 def own_settings(settings: WorkerSettings) -> WorkerSettings:

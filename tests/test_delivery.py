@@ -110,6 +110,7 @@ def exactly_once(broker):
     [
         (error(KafkaError.PRODUCER_FENCED, fatal=True), Fault.FENCED),
         (error(KafkaError._FENCED, fatal=True), Fault.FENCED),
+        (error(KafkaError.FENCED_INSTANCE_ID, abort=True), Fault.SLOT_TAKEN),
         (error(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, fatal=True), Fault.FATAL),
         (error(KafkaError.MSG_SIZE_TOO_LARGE, abort=True), Fault.ABORT),
         (error(KafkaError.ILLEGAL_GENERATION, abort=True), Fault.ABORT),
@@ -195,6 +196,28 @@ def test_three_fences_in_a_minute_name_the_slot(broker, exactly_once):
 
     with pytest.raises(ConfigurationError, match=r"slot app\.env\.group\.0 is used by another live process"):
         exactly_once.publish(outbox(), PLACE)
+
+
+def test_a_member_that_was_replaced_names_the_slot_at_once(broker, exactly_once):
+    broker.errors["offsets"] = [error(KafkaError.FENCED_INSTANCE_ID, abort=True)]
+
+    with pytest.raises(ConfigurationError, match=r"slot app\.env\.group\.0 is used by another live process"):
+        exactly_once.publish(outbox(), PLACE)
+
+
+def test_a_producer_that_cannot_even_be_purged_is_replaced(broker):
+    class Stubborn(FakeProducer):
+        def purge(self, in_flight):
+            raise KafkaException(error(KafkaError._STATE))
+
+    broker.errors["commit"] = [error(KafkaError.INVALID_RECORD, abort=True)]
+    delivery = ExactlyOnce(lambda own: Stubborn(broker, own), "s")
+    delivery.open()
+
+    with pytest.raises(PublishError):
+        delivery.publish(outbox(), PLACE)
+
+    assert broker.initialised == ["s.a", "s.b", "s.a"]
 
 
 def test_a_missing_right_ends_the_worker(broker, exactly_once):

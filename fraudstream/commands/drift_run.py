@@ -6,14 +6,16 @@ from typing import Annotated
 import typer
 
 from consumer.settings import WorkerSettings
+from consumer.stopping import Stopping
 from fraudstream import logs
 from fraudstream.commands.connection import connect
+from fraudstream.commands.score import STOP_SHARE
 
 SETTINGS = (
     *("application", "environment", "group", "slot", "bootstrap_servers", "kafka", "consumer_kafka", "producer_kafka"),
     *("input_topic", "samples_topic", "drift_topic", "retrain_topic", "delivery"),
     *("drift_baselines", "model", "challenger", "store", "store_endpoint", "drift_unit", "drift_alarms"),
-    *("metrics_host", "drift_metrics_port", "log_format", "log_level"),
+    *("metrics_host", "drift_metrics_port", "log_format", "log_level", "stop_seconds"),
 )
 
 KEPT_90_DAYS = {"cleanup.policy": "compact,delete", "retention.ms": str(90 * 24 * 60 * 60 * 1000)}
@@ -36,12 +38,13 @@ def run(
 
     fraudstream drift run --drift-baselines model --create-topics
     """
-    from drift.run import DriftMonitor  # noqa: PLC0415 - SciPy takes a second to load
-
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if create_topics:
         connection = connect(settings)
         for topic in (settings.drift_topic, settings.retrain_topic):
             connection.create_topic(topic, 1, KEPT_90_DAYS)
     logs.configure(settings.log_format, settings.log_level)
-    DriftMonitor(settings).run()
+    with Stopping(STOP_SHARE * settings.stop_seconds) as stopping:
+        from drift.run import DriftMonitor  # noqa: PLC0415 - SciPy takes a second to load
+
+        DriftMonitor(settings, stopping).run()
