@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from consumer.settings import WorkerSettings
+from fraudstream import logs
 from fraudstream.commands.connection import connect
 from fraudstream.reading import everything
 from fraudstream.stored_file import write_file
@@ -52,6 +53,7 @@ def report(
     from drift.page import page
     from drift.table import tables
 
+    logs.configure("console", "error")  # doubts about a baseline stand on the page
     chosen = within(list(_reports(settings)), window)
     if not chosen:
         raise FraudstreamError(f"topic {settings.drift_topic} holds no report about this time")

@@ -1,5 +1,8 @@
 """The monitor on a real Apache Kafka: however it is killed, its reports are those of one that never was."""
 
+import json
+import subprocess
+import sys
 import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -13,6 +16,7 @@ from drift.baseline_file import from_bytes, to_bytes
 from drift.detect import Rule
 from drift.monitor import Monitor
 from drift.reference import build
+from drift.report import from_record
 from drift.training_set import period_of
 from drift.windows import MINUTE, PANE, SCALES, Timing
 from drift.wire import from_value, to_value
@@ -110,29 +114,50 @@ def undisturbed(baselines, topic):
     return kept
 
 
-def test_monitors_that_are_killed_again_and_again_leave_the_reports_of_one_that_was_not(watched, baselines):
+def kill_the_active(monitors):
+    """Its slot. A monitor rebuilds what it knows when it becomes the active one."""
+    (slot,) = (slot for slot, each in enumerate(monitors) if said(each, "rebuilding"))
+    monitors[slot].kill()
+    monitors[slot].wait()
+    return slot
+
+
+def report(watched, *options):
+    command = [sys.executable, "-m", "fraudstream", "drift", "report", "--bootstrap-servers", watched.bootstrap]
+    command += ["--drift-topic", watched.drift, *options]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+
+
+def by_time(value):
+    of = from_value(value)
+    return of.window_end, of.key
+
+
+def test_monitors_that_are_killed_again_and_again_leave_the_reports_of_one_that_was_not(watched, baselines, tmp_path):
     home, known = baselines
     options = ["--drift-baselines", home / "7.npz", "--drift-baselines", home / "8.npz"]
     expected, third = undisturbed(known, watched.input), len(RECORDS) // 3
-    first = watched.watch(*options)
-    second = watched.watch(*options, slot=1)
-    wait_until(lambda: said(first, "assigned") or said(second, "assigned"), seconds=60)
+    monitors = [watched.watch(*options, slot=slot) for slot in (0, 1)]
+    wait_until(lambda: any(said(each, "assigned") for each in monitors), seconds=60)
 
     for part in (RECORDS[:third], RECORDS[third : 2 * third]):
         before = len(watched.reports())
         watched.publish_samples(part)
         wait_until(lambda before=before: len(watched.reports()) > before + 20, seconds=60)
-        first.kill()
-        first.wait()
-        first = watched.watch(*options)
-    first.kill()  # for good: the other one goes on
-    first.wait()
+        slot = kill_the_active(monitors)
+        monitors[slot] = watched.watch(*options, slot=slot)
+    wait_until(lambda: any(said(each, "rebuilding") for each in monitors), seconds=60)
+    kill_the_active(monitors)  # for good: the other one goes on
     watched.publish_samples(RECORDS[2 * third :])
 
     wait_until(lambda: watched.reports() == expected, seconds=90)
     told = Counter(message.key() for message in watched.all_of(watched.drift))
     assert max(told.values()) > 1, "nothing was told again: nobody took over anything"
     assert len(watched.all_of(watched.requests)) == 2, "one request for each model, however often it is found to drift"
+    page = tmp_path / "drift.html"
+    told = report(watched, "--window", "60h", "--html", page, "--drift-baselines", home / "7.npz", "--json")
+    assert [to_value(from_record(each)) for each in told] == sorted(expected.values(), key=by_time)
+    assert "V1, cumulated" in page.read_text()
 
 
 def test_transactions_that_are_decided_twice_in_other_batches_are_counted_once(watched, sample, tmp_path):
