@@ -15,7 +15,7 @@ log = structlog.get_logger()
 LARGEST_MESSAGE = 2_000_000
 """Bytes of one record, unless `message.max.bytes` says otherwise."""
 
-Client = TypeVar("Client", Consumer, Producer, AdminClient)
+Client = TypeVar("Client", bound=Consumer | Producer | AdminClient)
 
 
 def make_client(kind: type[Client], properties: Mapping[str, Any]) -> Client:
@@ -35,6 +35,12 @@ def make_consumer(
 
     With ``tells_ends`` it says when it has come to the end of a partition.
     """
+    ours = {"stats_cb": on_statistics, "enable.partition.eof": tells_ends}
+    return make_client(Consumer, consumer_properties(settings) | ours)
+
+
+def consumer_properties(settings: WorkerSettings) -> dict[str, Any]:
+    """What a member of the group of the settings is configured with."""
     defaults = {
         "session.timeout.ms": 10_000,
         "max.poll.interval.ms": 120_000,
@@ -52,10 +58,8 @@ def make_consumer(
         "auto.offset.reset": "error",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "enable.partition.eof": tells_ends,
-        "stats_cb": on_statistics,
     }
-    return make_client(Consumer, defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours)
+    return defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours
 
 
 def largest_message(settings: WorkerSettings) -> int:

@@ -21,6 +21,7 @@ class Rejection(Enum):
     """Why a record that could be decoded is not scored."""
 
     MISSING_ID = "the transaction id is missing"
+    MISSING_UNIT = MISSING_UNIT
     OVERLONG_ID = f"the transaction id or the routing unit is longer than {LONGEST_ID} bytes"
     MISSING_EVENT_TIME = "the event time is missing"
     EVENT_TIME_OUT_OF_RANGE = "the event time is out of range"
@@ -41,10 +42,15 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Event times (ms since 1970) that are believed: from ``earliest`` to ``lead`` ms ahead of the clock."""
+    """What is accepted of a record.
+
+    Event times (ms since 1970) from ``earliest`` to ``lead`` ms ahead of the clock; and, unless ``unit_required``, that
+    it has no unit: then the control decides.
+    """
 
     earliest: int
     lead: int
+    unit_required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +225,7 @@ def _validate(
     time, amount = _numbers(columns, roles.event_time), _numbers(columns, roles.amount)
     complaints = (
         (Rejection.MISSING_ID, _missing(transaction)),
+        (Rejection.MISSING_UNIT, _missing(unit) if bounds.unit_required else None),
         (Rejection.OVERLONG_ID, (transaction.length > LONGEST_ID) | (unit.length > LONGEST_ID)),
         (Rejection.MISSING_EVENT_TIME, time.null),
         (
@@ -351,9 +358,7 @@ def _missing(column: BytesColumn) -> NDArray[np.bool_]:
 
 
 def _take(column: BytesColumn, rows: NDArray[np.int64]) -> BytesColumn:
-    if len(rows) == len(column.start):
-        return column
-    return BytesColumn(column.data, column.start[rows], column.length[rows], None)
+    return column if len(rows) == len(column.start) else column.take(rows)
 
 
 def _bytes(columns: Columns, name: str) -> BytesColumn:

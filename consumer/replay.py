@@ -85,6 +85,8 @@ def replay_settings(settings: WorkerSettings, name: str) -> WorkerSettings:
             "dead_letters_topic": f"{settings.dead_letters_topic}.replay.{name}",
             # The live worker of this machine may have its port.
             "metrics_port": 0,
+            # What is watched for drift is what was decided live.
+            "sample_rate": 0.0,
         }
     )
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
-from consumer.decide import Bounds, Reasons, Source, Verdict, decide
+from consumer.decide import Reasons, Rollout, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
 from consumer.follow import source_of
 from consumer.health import HealthServer
@@ -22,12 +22,14 @@ from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.pinned import Pinned
 from consumer.records import RecordBatch
 from consumer.replay import Plan
+from consumer.sampling import Batch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
 from consumer.until import Until
-from consumer.wire import decision_encoder, roles_of
+from consumer.wire import bounds_of, decision_encoder, roles_of, sample_encoder
+from schemas.columns import Columns
 from schemas.decision import Decisions, Outcome
 from schemas.errors import ConfigurationError
 from schemas.registry import RegistryUnavailableError
@@ -51,16 +53,19 @@ class Scoring:
         ask_topics: Callable[[], Topics],
         on_published: Callable[[RecordBatch, Verdict], None],
         clock: Callable[[], float] = time.time,
+        encode_sample: Callable[[Batch], bytes] | None = None,
         replay: str | None = None,
     ) -> None:
         self._in_force = in_force
         self._replay = replay
         self._encode = encode
         self._roles = roles_of(settings)
-        self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
+        self._bounds = bounds_of(settings)
         explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
         self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
+        self._samples_topic = settings.samples_topic
+        self._encode_sample = encode_sample
         self._ask_topics = ask_topics
         self._topics = topics = ask_topics()
         self._dead_letters = DeadLetterTopic(
@@ -93,11 +98,14 @@ class Scoring:
         shadowed = time.perf_counter()
         dead = letters(records, verdict.undecodable, verdict.rejected, self._dead_letters)
         messages = list(self._messages(records, verdict))
+        encoded = time.perf_counter()
+        messages += self._samples(records, columns, verdict, serving.rollout)
         seconds = {
             "decode": decoded - started,
             "decide": decided - decoded,
             "shadow": shadowed - decided,
-            "encode": time.perf_counter() - shadowed,
+            "encode": encoded - shadowed,
+            "sample": time.perf_counter() - encoded,
         }
         on_published, on_too_large = partial(self._on_published, records, verdict), partial(self._shrink, dead)
         return Outbox(messages, dead, on_published, on_too_large, seconds)
@@ -117,6 +125,15 @@ class Scoring:
             )
         self._dead_letters = replace(self._dead_letters, largest=largest // 2)
         log.warning("smaller_dead_letters", largest=largest // 2)
+
+    def _samples(
+        self, records: RecordBatch, columns: Columns, verdict: Verdict, rollout: Rollout
+    ) -> Iterator[Messages]:
+        if self._encode_sample is not None:
+            time_of_first = int(records.broker_times(1)[0])
+            batch = Batch(records.values, records.partitions, records.offsets, columns, verdict, rollout, time_of_first)
+            # All workers write to one partition: it gives the monitor one order, and so one result.
+            yield Messages(self._samples_topic, 0, [{"value": self._encode_sample(batch), "key": None}])
 
     def _messages(self, records: RecordBatch, verdict: Verdict) -> Iterator[Messages]:
         values = self._encode(verdict.decisions)
@@ -164,6 +181,7 @@ class Worker:
             cluster.topics,
             self._observe,
             replay=None if plan is None else plan.name,
+            encode_sample=sample_encoder(settings),
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (

@@ -4,11 +4,14 @@ import sys
 
 import typer
 
+from consumer.settings import WorkerSettings
+from fraudstream import logs
 from fraudstream.commands.audit import audit
 from fraudstream.commands.config import config
 from fraudstream.commands.dead_letters import dead_letters
 from fraudstream.commands.demo import demo
 from fraudstream.commands.doctor import doctor
+from fraudstream.commands.drift import drift
 from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
@@ -40,15 +43,17 @@ app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(replay, name="replay")
 app.command()(with_settings(audit))
 app.command()(with_settings(doctor))
-app.command()(with_settings(config))
+app.command()(with_settings(config, WorkerSettings.model_fields))
+app.add_typer(drift, name="drift")
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the check says no, 2 usage, 77 not permitted, 78 configuration."""
+    logs.guard()
     try:
         app()
     except FraudstreamError as error:
-        print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
+        logs.complain(error)
         sys.exit(error.exit_code)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +66,8 @@ def page(found: Difference, plan: Plan) -> str:
     from models.report import body, figure, fill  # noqa: PLC0415 - it loads scikit-learn, for which a terminal need not wait
 
     return fill(
-        files("fraudstream").joinpath("difference.html"),
+        "difference.html",
+        "fraudstream",
         title=escape(f"Replay {plan.name}"),
         range=escape(f"from {plan.first} to {plan.last}"),
         summary=escape(summary(found)),

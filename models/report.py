@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from string import Template
 
 import numpy as np
@@ -52,12 +51,10 @@ def page(manifest: Manifest, test: Scored, baseline: Scored) -> str:
     )
 
 
-def fill(template: str | Traversable, **parts: str) -> str:
-    """One of our pages, ours by its name or another package's, with the style and ``parts`` in their places."""
-    here = files(__package__)
-    page = here.joinpath(template) if isinstance(template, str) else template
-    style = here.joinpath("page.css").read_text(encoding="utf-8")
-    return Template(page.read_text(encoding="utf-8")).substitute(parts, style=style)
+def fill(template: str, package: str = "models", **parts: str) -> str:
+    """A page of a ``package`` of ours with the common style and ``parts`` in their places."""
+    style = files("models").joinpath("page.css").read_text(encoding="utf-8")
+    return Template(files(package).joinpath(template).read_text(encoding="utf-8")).substitute(parts, style=style)
 
 
 def body(rows: Sequence[Sequence[str]]) -> str:
