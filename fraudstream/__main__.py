@@ -11,6 +11,7 @@ from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
+from fraudstream.commands.rollout import rollout
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
 from fraudstream.commands.train import train
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(train)
 app.add_typer(models, name="models")
+app.add_typer(rollout, name="rollout")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))

@@ -37,7 +37,12 @@ class Variant:
     @property
     def share(self) -> float:
         """The probability that a card is assigned to this variant."""
-        return sum(end - start for start, end in self.ranges) / BUCKETS
+        return self.size / BUCKETS
+
+    @property
+    def size(self) -> int:
+        """How many buckets it has."""
+        return _size(self.ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +112,12 @@ def buckets_of(units: Iterable[bytes], seed: int) -> NDArray[np.int64]:
     return (np.array(digests, np.uint64) % np.uint64(BUCKETS)).astype(np.int64)
 
 
-def assign(units: Sequence[bytes], missing: NDArray[np.bool_], experiment: Experiment) -> Assignment:
+def assign(units: Sequence[bytes | None], missing: NDArray[np.bool_], experiment: Experiment) -> Assignment:
     """Draw for n units. Where ``missing`` (n,) bool there is none, and what stands in ``units`` is not looked at."""
-    buckets = np.where(missing, NO_BUCKET, buckets_of(units, experiment.seed))
+    # What is None or empty is hashed too and not looked at: to leave it out would cost each of the others more.
+    buckets = buckets_of([unit or b"" for unit in units], experiment.seed)
     variants = experiment.variant_of(buckets)
-    variants[missing] = CONTROL
+    buckets[missing], variants[missing] = NO_BUCKET, CONTROL
     return Assignment(buckets, variants, missing)
 
 
@@ -122,15 +128,15 @@ def two_way(control: str, challenger: str, challenger_share: float) -> tuple[Var
     """
     if not 0 <= challenger_share <= 1:
         raise ConfigurationError(f"the challenger's share must lie between 0 and 1, not {challenger_share}")
-    edge = BUCKETS - round(challenger_share * BUCKETS)
-    return Variant(control, ((0, edge),)), Variant(challenger, ((edge, BUCKETS),))
+    return resplit((), control, {challenger: round(challenger_share * BUCKETS)})
 
 
 def resplit(before: Sequence[Variant], control: str, challengers: Mapping[str, int]) -> tuple[Variant, ...]:
     """A split in which ``challengers`` have so many buckets and ``control`` the rest; the fewest cards move.
 
     ``before`` is the split in force, or nothing. A variant that shrinks gives up exactly what it has too much, the
-    control its last buckets and a challenger its first, so that one that is ramped up again gets the same cards again.
+    control its last buckets and a challenger its first: so a challenger that is ramped up and down again has the cards
+    again that it had before.
 
     Raises ConfigurationError where the challengers ask for more than there is, or for less than nothing.
     """

@@ -1,12 +1,12 @@
 """Read JSON as dataclasses, and refuse whatever they have no place for."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
-from models.manifest import brief
+from models.manifest import brief, once
 from schemas.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ def read_strictly(data: bytes, kind: type[T], source: str, most: int) -> T:
         raise ConfigurationError(f"{source} is larger than it may be: {len(data):,} of {most:,} bytes")
     try:
         # The standard parser lets NaN and 1e400 through to the field that they stand in, which is then named.
-        raw = json.loads(data, object_pairs_hook=_once)
+        raw = json.loads(data, object_pairs_hook=once)
         read = msgspec.convert(raw, kind)
     except RecursionError as error:
         raise ConfigurationError(f"{source} is nested too deeply") from error
@@ -32,16 +32,6 @@ def read_strictly(data: bytes, kind: type[T], source: str, most: int) -> T:
     if unknown:
         raise ConfigurationError(f"{source}: there is no field {brief(ValueError(unknown))}")
     return read
-
-
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Two readers of an object that names something twice may each take another one of the two."""
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise ValueError(f"it says `{name}` twice in one object")
-        members[name] = value
-    return members
 
 
 def _unknown(raw: Any, read: Any, path: str) -> str | None:

@@ -1,15 +1,19 @@
 """A rollout says what serves which cards, and is refused where it contradicts itself."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from models.manifest import Policy
 from models.registry import Version
 from models.rollout import MAX_BYTES, Changed, Document, Shadow, Variant, check, first, from_json, to_json
-from models.routing import BUCKETS, SAMPLING_SALT_ID, Experiment
+from models.routing import BUCKETS, SAMPLING_SALT_ID, Experiment, assign
 from models.routing import Variant as Routed
 from schemas.errors import BadModelError, ConfigurationError
 
@@ -77,6 +81,35 @@ def test_the_routing_is_given_names_and_ranges():
     assert (experiment.id, experiment.epoch, experiment.salt_id) == ("default", 1, "default-1")
 
 
+ASSIGNING = """
+import sys
+import numpy as np
+from models.rollout import from_json
+from models.routing import assign
+units = [b"card-%06d" % number for number in range(500)]
+drawn = assign(units, np.arange(500) % 100 == 7, from_json(sys.stdin.buffer.read(), "stdin").split)
+print(drawn.buckets.tolist(), drawn.variants.tolist())
+"""
+
+
+def test_the_same_document_assigns_the_same_cards_in_any_process_whatever_its_hash_seed():
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", ASSIGNING],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            input=to_json(split()),
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for seed in ("0", "1234")
+    }
+
+    units = [b"card-%06d" % number for number in range(500)]
+    drawn = assign(units, np.arange(500) % 100 == 7, split().split)
+    assert printed == {f"{drawn.buckets.tolist()} {drawn.variants.tolist()}\n".encode()}
+    assert set(drawn.variants) == {0, 1}
+
+
 def test_each_version_is_loaded_once():
     document = replace(split(), shadows=(*split().shadows, Shadow("again", "card-fraud@2", "xgboost")))
     loaded = []
@@ -105,10 +138,10 @@ def test_a_version_that_does_not_load_is_not_let_through():
         (["epoch"], 2**31, "epoch must lie between 1 and"),
         (["unit"], ..., "missing required field `unit`"),
         (["unit"], "", "unit must name the input field"),
+        (["experiment_id"], "x" * 49, "experiment_id must be a word .* 48 at most"),
         (["experiment_id"], "a b", "experiment_id must be a word"),
         (["salt_id"], "", "salt_id must be a word"),
-        (["sampling_salt_id"], "a\nb", "sampling_salt_id must be a word"),
-        (["sampling_salt_id"], "default-1", "salt_id must differ from sampling_salt_id"),
+        (["sampling_salt_id"], "another", "sampling_salt_id must be 'feature-samples-1'"),
         (["salt_id"], SAMPLING_SALT_ID, "salt_id must differ from sampling_salt_id"),
         (["extra"], 1, r"there is no field \$\.extra"),
         (["variants"], [], "variants: there must be 1 to 32"),
@@ -139,6 +172,9 @@ def test_a_version_that_does_not_load_is_not_let_through():
         (["policy", "note"], "x", r"there is no field \$\.policy\.note"),
         (["changed", "when"], "2026-11-26T14:30:00", r"Expected `datetime` with a timezone.* `\$\.changed\.when`"),
         (["changed", "when"], "yesterday", r"at `\$\.changed\.when`"),
+        (["changed", "why"], "\x1b[2J", r"changed\.why must be one line of at most 500 printable characters"),
+        (["changed", "who"], "x" * 501, r"changed\.who must be one line of at most 500 printable characters"),
+        (["changed", "what"], "a\nb", r"changed\.what must be one line"),
         (["changed", "who"], None, r"Expected `str`, got `null` - at `\$\.changed\.who`"),
     ],
 )
@@ -167,7 +203,7 @@ def test_what_is_no_rollout_at_all_is_refused(data):
 def test_a_field_that_is_said_twice_is_refused():
     twice = to_json(split()).replace(b'"epoch": 1,', b'"epoch": 1, "epoch": 2,')
 
-    with pytest.raises(ConfigurationError, match="says `epoch` twice"):
+    with pytest.raises(ConfigurationError, match="names something twice"):
         from_json(twice, "rollout.json")
 
 

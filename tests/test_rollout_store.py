@@ -176,6 +176,16 @@ def test_whoever_dies_on_the_way_leaves_one_rollout_in_force_and_nothing_to_mend
     ]
 
 
+def test_a_first_rollout_whose_writer_died_behind_the_swap_is_in_force_and_gets_its_entry_from_the_next(folder):
+    with pytest.raises(KeyboardInterrupt):
+        RolloutStore(Dying(folder.store, 1)).write(start(), None)
+
+    assert folder.current()[0] == start()
+    assert folder.history() == [start()]
+    change(folder, "carol")
+    assert folder.store.keys("rollout/history/") == ["rollout/history/000001.json", "rollout/history/000002.json"]
+
+
 def test_a_store_that_goes_away_behind_the_swap_does_not_undo_it(folder, monkeypatch):
     etag = folder.write(start(), None)
     create = folder.store.create

@@ -245,4 +245,5 @@ def test_what_is_wrong_is_said_in_one_sentence_before_anything_is_consumed(strea
     log = "".join(worker.log)
     assert sentence in log
     assert "Traceback" not in log
+    assert "cannot_continue" not in log
     assert stream.committed() == 0
