@@ -28,8 +28,13 @@ def make_client(kind: type[Client], properties: Mapping[str, Any]) -> Client:
         raise ConfigurationError(f"kafka: {error}") from None
 
 
-def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None] = lambda _text: None) -> Consumer:
-    """A consumer with static membership that commits nothing by itself and reads only what is committed."""
+def make_consumer(
+    settings: WorkerSettings, on_statistics: Callable[[str], None] = lambda _text: None, *, tells_ends: bool = False
+) -> Consumer:
+    """A consumer with static membership that commits nothing by itself and reads only what is committed.
+
+    With ``tells_ends`` it says when it has come to the end of a partition.
+    """
     defaults = {
         "session.timeout.ms": 10_000,
         "max.poll.interval.ms": 120_000,
@@ -47,6 +52,7 @@ def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None]
         "auto.offset.reset": "error",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
+        "enable.partition.eof": tells_ends,
         "stats_cb": on_statistics,
     }
     return make_client(Consumer, defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours)

@@ -63,7 +63,7 @@ def outcome_reader(settings: WorkerSettings) -> OutcomeReader:
     """
     if settings.output_format is Format.JSON:
         return _read_json
-    reader = _avro_reader(settings)
+    reader = avro_reader(settings, (*_TEXTS, *_NUMBERS))
 
     def read(values: Sequence[bytes | None]) -> Outcomes:
         columns = reader.read(values)
@@ -74,9 +74,9 @@ def outcome_reader(settings: WorkerSettings) -> OutcomeReader:
     return read
 
 
-def _avro_reader(settings: WorkerSettings) -> RecordReader:
+def avro_reader(settings: WorkerSettings, fields: Sequence[str]) -> RecordReader:
+    """A reader of some fields of decisions in Avro; those of an inner record bear its name too: ``source_topic``."""
     ours = flatten(load("decision"))
-    fields = (*_TEXTS, *_NUMBERS)
     if settings.output_format is Format.SINGLE_OBJECT:
         prefix = framing.single_object_prefix(load("decision"))
         known = {prefix: compile_decoder(ours, fields)}

@@ -133,7 +133,9 @@ class WorkerSettings(BaseModel):
         86_400, ge=0, le=MOST_MILLISECONDS / 1000, description="Event times further ahead of the clock are refused."
     )
 
-    model: Path | None = Field(None, description="Directory of the model (model.ubj and manifest.json).")
+    model: Path | None = Field(
+        None, description="Directory of the model (model.ubj and manifest.json); the rollout in `store` if unset."
+    )
     model_public_keys: list[Path] = Field(
         default_factory=list,
         description="Ed25519 public keys (PEM); if any is given, a model must be signed by one of them.",
@@ -152,6 +154,12 @@ class WorkerSettings(BaseModel):
     )
     store_endpoint: str | None = Field(
         None, description="Address of an S3-compatible service; AWS, or what boto3's own settings say, if unset."
+    )
+    rollout_poll_seconds: float = Field(
+        5, gt=0, le=3600, description="Time between two looks at the rollout in `store`."
+    )
+    shadow_budget_seconds: float = Field(
+        0.05, ge=0, le=10, description="Longest wait of a batch for the scores of the rollout's shadows."
     )
 
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez and /readyz listen.")

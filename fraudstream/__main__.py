@@ -6,11 +6,13 @@ import typer
 
 from fraudstream.commands.audit import audit
 from fraudstream.commands.config import config
+from fraudstream.commands.dead_letters import dead_letters
 from fraudstream.commands.demo import demo
 from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
+from fraudstream.commands.replay import replay
 from fraudstream.commands.rollout import rollout
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
@@ -32,8 +34,10 @@ app.add_typer(rollout, name="rollout")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
-app.command()(with_settings(audit))
 app.command()(with_settings(score))
+app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(replay, name="replay")
+app.command()(with_settings(audit))
 app.command()(with_settings(config))
 
 

@@ -70,20 +70,22 @@ def read(consumer: Consumer, topic: str, spans: Sequence[Span], moved: Callable[
     progress = _Progress(consumer, topic, spans)
     consumer.assign([TopicPartition(topic, span.partition, span.start) for span in spans if len(span)])
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while progress.unfinished:
-        first = consumer.poll(0.2)
-        messages = [] if first is None else [first, *consumer.consume(_CHUNK, 0)]
-        records = RecordBatch.of(topic, [message for message in messages if message.error() is None])
-        steps = progress.move(records, [message for message in messages if message.error() is not None])
-        if steps:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            moved(steps)
-        elif time.monotonic() > deadline:
-            raise progress.held_back()
-        inside = progress.within(records)
-        if len(inside):
-            yield inside
-    progress.close()
+    try:
+        while progress.unfinished:
+            first = consumer.poll(0.2)
+            messages = [] if first is None else [first, *consumer.consume(_CHUNK, 0)]
+            records = RecordBatch.of(topic, [message for message in messages if message.error() is None])
+            steps = progress.move(records, [message for message in messages if message.error() is not None])
+            if steps:
+                deadline = time.monotonic() + PATIENCE_SECONDS
+                moved(steps)
+            elif time.monotonic() > deadline:
+                raise progress.held_back()
+            inside = progress.within(records)
+            if len(inside):
+                yield inside
+    finally:  # also where somebody has seen enough
+        progress.close()
 
 
 class _Progress:

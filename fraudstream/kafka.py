@@ -49,12 +49,18 @@ class Connection:
             raise sentence(metadata.error, f"topic {topic}")
         return sorted(metadata.partitions)
 
-    def create_topic(self, topic: str, partitions: int) -> None:
+    def has_topic(self, topic: str) -> bool:
+        """Whether there is such a topic, as far as we may know. Raises as ``partitions``."""
+        return topic in self._all_topics()
+
+    def create_topic(self, topic: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
         """Create the topic with the cluster's own replication factor, unless it is there. Raises as ``partitions``."""
         if topic in self._all_topics():
             return
         try:
-            self._admin.create_topics([NewTopic(topic, partitions, -1)])[topic].result(ANSWER_SECONDS)
+            self._admin.create_topics([NewTopic(topic, partitions, -1, config=dict(config or {}))])[topic].result(
+                ANSWER_SECONDS
+            )
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise sentence(error.args[0], f"topic {topic}") from None

@@ -1,7 +1,9 @@
 """Show a person what a model is worth: a table for the terminal, and a page with plots that needs nothing beside it."""
 
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from string import Template
 
 import numpy as np
@@ -50,11 +52,20 @@ def page(manifest: Manifest, test: Scored, baseline: Scored) -> str:
     )
 
 
-def fill(template: str, **parts: str) -> str:
-    """One of our pages with its style and ``parts`` in their places."""
+def fill(template: str | Traversable, **parts: str) -> str:
+    """One of our pages, ours by its name or another package's, with the style and ``parts`` in their places."""
     here = files(__package__)
+    page = here.joinpath(template) if isinstance(template, str) else template
     style = here.joinpath("page.css").read_text(encoding="utf-8")
-    return Template(here.joinpath(template).read_text(encoding="utf-8")).substitute(parts, style=style)
+    return Template(page.read_text(encoding="utf-8")).substitute(parts, style=style)
+
+
+def body(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of a table, each with its label first, all as text."""
+    return "".join(
+        f"<tr><th>{escape(label)}</th>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
+        for label, *values in rows
+    )
 
 
 def figures(of: Evaluation) -> list[tuple[str, str]]:

@@ -2,14 +2,12 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from consumer.assignments import SplitOf
@@ -17,8 +15,9 @@ from consumer.audit import Report
 from consumer.ranges import GRAMMAR, Point, parse_point
 from consumer.settings import WorkerSettings
 from consumer.sheet import Anomaly
-from fraudstream.audit import Question, Tell
+from fraudstream.audit import Question
 from fraudstream.audit import audit as run
+from fraudstream.commands.bars import reading_bars
 from fraudstream.commands.connection import connect
 from models.rollout_store import RolloutStore
 from models.routing import Experiment
@@ -55,7 +54,7 @@ def audit(
     now = int(time.time() * 1000)
     last = None if to == COMMITTED else _point("--to", to, now)
     question = Question(_point("--from", from_, now), last, replay, _rollouts(settings))
-    with _progress() as tell:
+    with reading_bars() as tell:
         report = run(connect(settings), settings, question, tell)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(_plain(report, settings, replay)) + b"\n")
@@ -145,24 +144,3 @@ def _verdict(report: Report) -> str:
         return f"{records}, each with exactly one outcome"
     counts = ", ".join(f"{count:,} {anomaly}" for anomaly, count in report.anomalies.items())
     return f"{records}: {counts}" + (" (at least once: allowed)" if report.clean else "")
-
-
-@contextmanager
-def _progress() -> Iterator[Tell]:
-    """A bar for each topic on standard error, where that is a terminal; gone when all is read."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f}%"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(topic: str, total: int, steps: int) -> None:
-            if topic not in tasks:
-                tasks[topic] = progress.add_task(topic, total=total)
-            progress.update(tasks[topic], total=total, advance=steps)
-
-        yield tell
