@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
+"""Above ``transaction.timeout.ms`` and the sweep after it, which end what a dead worker left open."""
 PAUSE_SECONDS = 0.1
 
 PASSING = {

@@ -48,6 +48,11 @@ class Plan:
         """Offsets to go through; not each of them need hold a record."""
         return sum(map(len, self.spans))
 
+    @property
+    def by_rollout(self) -> bool:
+        """Whether its decisions name a rollout of the store; those by one model name none."""
+        return self.decider.startswith("rollout ")
+
     def done(self, committed: dict[int, int]) -> int:
         """How many of those are behind the offsets that the replay has committed."""
         return sum(committed.get(span.partition, span.start) - span.start for span in self.spans)

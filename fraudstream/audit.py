@@ -7,28 +7,26 @@ from operator import itemgetter
 from typing import cast
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message
 from numpy.typing import NDArray
 from xxhash import xxh64_intdigest
 
-from consumer import limits as ranges
+from consumer import limits
 from consumer.assignments import Assignments, SplitOf
 from consumer.audit import Audit, Report
 from consumer.dead_letters import Headers, source_of
 from consumer.outcomes import outcome_reader
-from consumer.ranges import Extreme, Point, Span
+from consumer.ranges import Extreme, Moment, Point, Span
 from consumer.records import RecordBatch
 from consumer.settings import Delivery, WorkerSettings
 from consumer.sheet import Decided, pack_place
-from fraudstream.committed import committed_offsets, consumer_of, limits, read
-from fraudstream.kafka import ANSWER_SECONDS, Connection, sentence
+from fraudstream.committed import consumer_of, read
+from fraudstream.kafka import Connection, sentence
+from fraudstream.origin import CLOCK_SKEW_MS
 from schemas.errors import ConfigurationError, FraudstreamError
 
-CLOCK_SKEW_MS = 3_600_000
-"""An outcome may bear a time so much before that of its transaction, where the clocks of their producers differ."""
-
 Tell = Callable[[str, int, int], None]
-"""Told the name of a topic, how many of its offsets there are to read, and how many were read just now."""
+"""Told of a topic, how many offsets of it are to be read in all, and how many more have been."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,62 +47,76 @@ def audit(connection: Connection, settings: WorkerSettings, question: Question, 
 
     Raises ConfigurationError, NotPermittedError or FraudstreamError with what the brokers say.
     """
+    try:
+        with (
+            closing(consumer_of(connection, settings.group)) as consumer,
+            closing(consumer_of(connection, settings.group, isolation="read_uncommitted")) as beyond,
+        ):
+            return _audit(connection, consumer, beyond, settings, question, tell)
+    except KafkaException as error:
+        raise sentence(error.args[0], f"topic {settings.input_topic} cannot be audited") from None
+
+
+def _audit(
+    connection: Connection,
+    consumer: Consumer,
+    beyond: Consumer,
+    settings: WorkerSettings,
+    question: Question,
+    tell: Tell,
+) -> Report:
+    """``beyond`` also sees what is not committed, and so where a reader of committed records will get to."""
     partitions = connection.partitions(settings.input_topic)
-    with closing(consumer_of(connection, settings.group)) as consumer:
-        spans = _spans(consumer, settings, partitions, question)
-        # Where the outputs end is asked after what is committed: what belongs to that lies before their ends.
-        whole = {
-            topic: _whole(connection, settings.group, topic)
-            for topic in (settings.decisions_topic, settings.dead_letters_topic)
-        }
-        found = Audit(spans, partitions, exactly_once=settings.delivery is Delivery.EXACTLY_ONCE)
-        reading = _Reading(consumer, settings, question, found, tell)
-        earliest = reading.sources(spans)
-        since = whole if question.first is Extreme.BEGINNING else _since(consumer, whole, earliest - CLOCK_SKEW_MS)
-        reading.outcomes(since)
-        if found.has_lost:
-            reading.outcomes(_before(whole, since))
-        committed = committed_offsets(consumer, settings.input_topic, partitions)
-    ends = _whole(connection, settings.group, settings.input_topic)
+    spans = _spans(consumer, settings, partitions, question)
+    # Where the outputs end is asked after what is committed: what belongs to that lies before their ends.
+    outputs = (settings.decisions_topic, settings.dead_letters_topic)
+    whole = {topic: spans_of(beyond, topic, connection.partitions(topic)) for topic in outputs}
+    found = Audit(spans, partitions, exactly_once=settings.delivery is Delivery.EXACTLY_ONCE)
+    reading = _Reading(consumer, settings, question, found, tell)
+    earliest = reading.sources(spans)
+    since = whole if question.first is Extreme.BEGINNING else _since(consumer, whole, earliest - CLOCK_SKEW_MS)
+    reading.outcomes(since)
+    if found.has_lost:
+        reading.outcomes(_before(whole, since))
+    committed = _committed(consumer, settings.input_topic, partitions)
+    ends = spans_of(beyond, settings.input_topic, partitions)
     return found.report({span.partition: span.stop for span in ends}, committed)
 
 
 def _spans(consumer: Consumer, settings: WorkerSettings, partitions: Sequence[int], question: Question) -> list[Span]:
-    topic, last = settings.input_topic, question.last or Extreme.END
-    committed = committed_offsets(consumer, topic, partitions) if question.last is None else None
-    try:
-        spans = ranges.spans(consumer, topic, partitions, question.first, last)
-    except KafkaException as error:
-        raise sentence(error.args[0], f"topic {topic}") from None
-    if committed is None:
-        return spans
+    topic = settings.input_topic
+    if question.last is not None:
+        return limits.spans(consumer, topic, partitions, question.first, question.last)
+    committed = _committed(consumer, topic, partitions)
     if not committed:
         raise ConfigurationError(
             f"group: {settings.group} has committed nothing of topic {topic}; name the group that decides, "
             "or say with --to how far to look"
         )
+    spans = limits.spans(consumer, topic, partitions, question.first, Extreme.END)
     stops = {span.partition: max(span.start, min(span.stop, committed.get(span.partition, 0))) for span in spans}
     return [Span(span.partition, span.start, stops[span.partition]) for span in spans]
 
 
-def _whole(connection: Connection, group: str, topic: str) -> list[Span]:
-    """Every partition, up to its last record, be it committed or not: a reader of what is committed gets there soon."""
-    with closing(consumer_of(connection, group, isolation="read_uncommitted")) as consumer:
-        found = limits(consumer, topic, connection.partitions(topic))
-    return [Span(partition, low, high) for partition, (low, high) in found.items()]
+def _committed(consumer: Consumer, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    return {each.partition: each.offset for each in limits.committed_of(consumer, topic, partitions)}
+
+
+def spans_of(consumer: Consumer, topic: str, partitions: Sequence[int]) -> list[Span]:
+    """Every partition as far as the consumer sees it. Raises KafkaException."""
+    return [Span(each, *limits.ends_of(consumer, topic, each)) for each in partitions]
 
 
 def _since(consumer: Consumer, whole: Mapping[str, list[Span]], time: int) -> dict[str, list[Span]]:
     """The part of the spans of each topic that bears times from ``time`` on (ms since 1970)."""
-    return {topic: [_later(consumer, topic, span, time) for span in spans] for topic, spans in whole.items()}
-
-
-def _later(consumer: Consumer, topic: str, span: Span, time: int) -> Span:
-    try:
-        (found,) = consumer.offsets_for_times([TopicPartition(topic, span.partition, max(0, time))], ANSWER_SECONDS)
-    except KafkaException as error:
-        raise sentence(error.args[0], f"topic {topic}") from None
-    return Span(span.partition, found.offset if span.start <= found.offset < span.stop else span.stop, span.stop)
+    since: dict[str, list[Span]] = {}
+    for topic, spans in whole.items():
+        asked = [span.partition for span in spans]
+        starts = {
+            each.partition: each.start for each in limits.spans(consumer, topic, asked, Moment(time), Extreme.END)
+        }
+        since[topic] = [Span(span.partition, starts[span.partition], span.stop) for span in spans]
+    return since
 
 
 def _before(whole: Mapping[str, list[Span]], since: Mapping[str, list[Span]]) -> dict[str, list[Span]]:

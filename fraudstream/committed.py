@@ -4,17 +4,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from consumer.ranges import Span
 from consumer.records import RecordBatch
-from fraudstream.kafka import ANSWER_SECONDS, Connection, sentence
+from fraudstream.kafka import Connection, sentence
 from schemas.errors import FraudstreamError
 
 PATIENCE_SECONDS = 60.0
 """Longer than a transaction may stay open by default before the brokers abort it."""
 _CHUNK = 10_000
-_PAUSE_SECONDS = 0.1
 
 
 def consumer_of(connection: Connection, group: str, *, isolation: str = "read_committed") -> Consumer:
@@ -28,37 +27,6 @@ def consumer_of(connection: Connection, group: str, *, isolation: str = "read_co
         "queued.max.messages.kbytes": 65_536,
     }
     return Consumer(connection.properties | ours)
-
-
-def limits(consumer: Consumer, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """The first offset and the end of each partition: for a reader of committed records the last stable offset."""
-    try:
-        return {
-            each: consumer.get_watermark_offsets(TopicPartition(topic, each), ANSWER_SECONDS) for each in partitions
-        }
-    except KafkaException as error:
-        raise sentence(error.args[0], f"topic {topic}") from None
-
-
-def committed_offsets(consumer: Consumer, topic: str, partitions: Sequence[int]) -> dict[int, int]:
-    """What the consumer's group has committed, by partition; partitions without a committed offset are left out.
-
-    Waits while a transaction with offsets of the group is open. Raises as ``Connection.partitions`` does.
-    """
-    asked = [TopicPartition(topic, each) for each in partitions]
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            found = consumer.committed(asked, timeout=ANSWER_SECONDS)
-        except KafkaException as error:
-            found, problem = [], error.args[0]
-        else:
-            problem = next((each.error for each in found if each.error is not None), None)
-        if problem is None:
-            return {each.partition: each.offset for each in found if each.offset >= 0}
-        if problem.code() != KafkaError.UNSTABLE_OFFSET_COMMIT or time.monotonic() > deadline:
-            raise sentence(problem, f"the committed offsets of topic {topic}")
-        time.sleep(_PAUSE_SECONDS)
 
 
 def read(consumer: Consumer, topic: str, spans: Sequence[Span], moved: Callable[[int], None]) -> Iterator[RecordBatch]:

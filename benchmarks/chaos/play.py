@@ -45,7 +45,10 @@ def play(setting: Setting, scenario: Scenario, events: int, seed: int) -> Played
         try:
             scenario.play(stage, events)
             stage.drain()
-            anomalies, live = audited(stage), seen_live(stage)
+            report = audited(stage)
+            anomalies, live = report["anomalies"], seen_live(stage)
+            if report["records"] != stage.loader.sent:
+                problem = f"the audit saw {report['records']:,} of {stage.loader.sent:,} records"
         except FraudstreamError as error:
             problem = str(error)
     return Played(

@@ -93,11 +93,13 @@ def _rescale(stage: Stage, events: int) -> None:
 
 def _rolling_restart(stage: Stage, events: int) -> None:
     stage.crew.start(0, 1, 2)
+    stage.wait_for_owners(3)
     for number, done in enumerate(_parts(stage, events, 6)):
         goal = done + events / 6 / 4
         stage.wait(lambda goal=goal: stage.done() >= goal, "progress")  # type: ignore[misc]
         stage.crew.stop(number % 3)
         stage.crew.start(number % 3)
+        stage.wait_for_owners(3)
 
 
 def _storm(stage: Stage, events: int) -> None:

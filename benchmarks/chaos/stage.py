@@ -16,7 +16,8 @@ from benchmarks.chaos.onlooker import Onlooker
 from consumer.ranges import Span
 from consumer.settings import WorkerSettings
 from deploy.kafka.broker import Broker
-from fraudstream.committed import consumer_of, limits, read
+from fraudstream.audit import spans_of
+from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection
 from producer.transactions import TransactionSource
 from schemas.errors import FraudstreamError
@@ -106,8 +107,7 @@ class Stage:
 
     def ends(self, topic: str) -> list[Span]:
         """Each partition from its first record to its last, committed or not."""
-        found = limits(self._observer, topic, range(PARTITIONS))
-        return [Span(partition, *ends) for partition, ends in found.items()]
+        return spans_of(self._observer, topic, range(PARTITIONS))
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Wait for it, and start again whoever falls meanwhile. Raises StalledError after two minutes."""

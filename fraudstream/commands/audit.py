@@ -1,7 +1,6 @@
 """``fraudstream audit``: prove over a range that every transaction has exactly one outcome."""
 
 import sys
-import time
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -12,13 +11,16 @@ from rich.table import Table
 
 from consumer.assignments import SplitOf
 from consumer.audit import Report
-from consumer.ranges import GRAMMAR, Point, parse_point
+from consumer.ranges import GRAMMAR, Extreme, Offsets, Point
+from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.sheet import Anomaly
 from fraudstream.audit import Question
 from fraudstream.audit import audit as run
 from fraudstream.commands.bars import reading_bars
 from fraudstream.commands.connection import connect
+from fraudstream.commands.points import point
+from fraudstream.replaying import Replaying
 from models.rollout_store import RolloutStore
 from models.routing import Experiment
 from models.store import NotStoredError, open_store
@@ -29,7 +31,14 @@ COMMITTED = "committed"
 
 def audit(
     settings: WorkerSettings,
-    from_: Annotated[str, typer.Option("--from", help=f"Where the range begins: {GRAMMAR}")] = "beginning",
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help=f"Where the range begins: {GRAMMAR} [default: beginning, or where the replay begins]",
+            show_default=False,
+        ),
+    ] = None,
     to: Annotated[
         str, typer.Option("--to", help=f"Where it ends, likewise; or {COMMITTED}: where GROUP has got to.")
     ] = COMMITTED,
@@ -51,11 +60,16 @@ def audit(
 
     fraudstream audit --from 2026-01-31T00:00 --to 2026-02-01T00:00
     """
-    now = int(time.time() * 1000)
-    last = None if to == COMMITTED else _point("--to", to, now)
-    question = Question(_point("--from", from_, now), last, replay, _rollouts(settings))
+    last = None if to == COMMITTED else point("--to", to)
+    first: Point = Extreme.BEGINNING if from_ is None else point("--from", from_)
+    connection, split_of = connect(settings), _rollouts(settings)
+    if replay is not None:
+        replaying = Replaying(connection, settings, replay)
+        settings, plan = replaying.settings, _plan(replaying, replay)
+        first = first if from_ is not None else Offsets({span.partition: span.start for span in plan.spans})
+        split_of = split_of if plan.by_rollout else None
     with reading_bars() as tell:
-        report = run(connect(settings), settings, question, tell)
+        report = run(connection, settings, Question(first, last, replay, split_of), tell)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(_plain(report, settings, replay)) + b"\n")
     else:
@@ -81,11 +95,11 @@ def _rollouts(settings: WorkerSettings) -> SplitOf | None:
     return None
 
 
-def _point(option: str, text: str, now: int) -> Point:
-    try:
-        return parse_point(text, now)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+def _plan(replaying: Replaying, name: str) -> Plan:
+    plan = replaying.found()
+    if plan is None:
+        raise FraudstreamError(f"there is no replay {name} of topic {replaying.settings.input_topic}")
+    return plan
 
 
 def _plain(report: Report, settings: WorkerSettings, replay: str | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -13,6 +14,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
+from consumer.ranges import Span
+from consumer.replay import Plan, begin, plan_group, replay_settings
 from consumer.settings import WorkerSettings
 from consumer.wire import decision_encoder
 from fraudstream.__main__ import app
@@ -119,10 +122,12 @@ class World:
         self.transaction(records)
 
     def commit(self, by_partition):
-        observer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.source})
         offsets = [TopicPartition(self.source, partition, at) for partition, at in by_partition.items()]
-        observer.commit(offsets=offsets, asynchronous=False)
-        observer.close()
+        with closing(self.consumer(self.source)) as observer:
+            observer.commit(offsets=offsets, asynchronous=False)
+
+    def consumer(self, group):
+        return Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "enable.auto.commit": False})
 
     def options(self, *more):
         return [
@@ -297,6 +302,31 @@ def test_a_transaction_that_stays_open_is_named_instead_of_waiting_for_it_for_ev
         world.audit("--to", "end")
     world.producer.abort_transaction(30)
     assert world.audit("--to", "end")[0] == 0
+
+
+def test_a_replay_is_judged_by_its_own_decisions_from_where_it_begins(world, kafka):
+    places = world.publish(20)
+    world.decide({place: card for place, card in places.items() if place[0] == 1})
+    replayed = replay_settings(WorkerSettings(group=world.source, decisions_topic=world.decisions), "night")
+    decisions, dead = f"{world.decisions}.replay.night", f"{world.dead}.replay.night"
+    for name in (decisions, dead):
+        kafka.create_topic(name, PARTITIONS)
+    later = {place: card for place, card in places.items() if place[1] > 12}
+    plan = Plan("night", "0:13,1:13", "end", "m@1", "digest", tuple(Span(each, 13, 24) for each in range(PARTITIONS)))
+
+    with pytest.raises(FraudstreamError, match="there is no replay night"):
+        world.audit("--replay", "night")
+    with closing(world.consumer(replayed.group)) as progress, closing(world.consumer(plan_group(replayed))) as keeper:
+        begin(plan, world.source, progress, keeper)
+        progress.commit(
+            offsets=[TopicPartition(world.source, each, 24) for each in range(PARTITIONS)], asynchronous=False
+        )
+    world.decide(later, topic=decisions, replay="night")
+    world.decide(split(places, 0)[1], topic=decisions, replay="noon")
+    code, report = world.audit("--replay", "night")
+
+    assert (code, report["records"], report["decisions"], report["anomalies"]) == (0, len(later), len(later), {})
+    assert world.audit("--replay", "night", "--from", "beginning")[1]["anomalies"] == {"lost": 40 - len(later)}
 
 
 def test_of_a_range_without_a_record_nothing_is_proven(world):
