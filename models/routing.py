@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,10 +114,10 @@ def buckets_of(units: Iterable[bytes], seed: int) -> NDArray[np.int64]:
 
 def assign(units: Sequence[bytes | None], missing: NDArray[np.bool_], experiment: Experiment) -> Assignment:
     """Draw for n units. Where ``missing`` (n,) bool there is none, and what stands in ``units`` is not looked at."""
-    buckets = np.full(len(units), NO_BUCKET, np.int64)
-    buckets[~missing] = buckets_of((unit for unit in compress(units, ~missing) if unit is not None), experiment.seed)
+    # What is None or empty is hashed too and not looked at: to leave it out would cost each of the others more.
+    buckets = buckets_of([unit or b"" for unit in units], experiment.seed)
     variants = experiment.variant_of(buckets)
-    variants[missing] = CONTROL
+    buckets[missing], variants[missing] = NO_BUCKET, CONTROL
     return Assignment(buckets, variants, missing)
 
 
@@ -136,7 +135,8 @@ def resplit(before: Sequence[Variant], control: str, challengers: Mapping[str, i
     """A split in which ``challengers`` have so many buckets and ``control`` the rest; the fewest cards move.
 
     ``before`` is the split in force, or nothing. A variant that shrinks gives up exactly what it has too much, the
-    control its last buckets and a challenger its first, so that one that is ramped up again gets the same cards again.
+    control its last buckets and a challenger its first: so a challenger that is ramped up and down again has the cards
+    again that it had before.
 
     Raises ConfigurationError where the challengers ask for more than there is, or for less than nothing.
     """
