@@ -243,7 +243,7 @@ class Worker:
             self.settings.metrics_port and self.settings.metrics_port + self.settings.slot,
             self._registry,
             alive=lambda: time.monotonic() - self._beat < 120,
-            ready=lambda: bool(self._loop.assigned) and not self._stopping.requested,
+            ready=lambda: bool(self._loop.assigned - self._loop.stopped) and not self._stopping.requested,
         )
         try:
             self._loop.open()
@@ -275,6 +275,7 @@ class Worker:
 
     def _observe_loop(self) -> None:
         self.metrics.assigned.set(len(self._loop.assigned))
+        self.metrics.stopped.set(len(self._loop.stopped))
         self.metrics.rebalances.set(self._loop.rebalances)
         self.metrics.rewinds.set(self._loop.rewinds)
         self.metrics.replacements.set(self._delivery.replacements)

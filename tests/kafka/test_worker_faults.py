@@ -1,10 +1,12 @@
 """What breaks around a worker on a real Apache Kafka costs no transaction, and what it cannot mend it names."""
 
 import contextlib
+import json
 import time
 import uuid
 from collections import Counter
 from itertools import islice
+from urllib.request import urlopen
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -126,6 +128,47 @@ def test_of_two_processes_on_one_slot_one_goes_on_and_the_other_names_the_slot(f
     assert "Traceback" not in "".join(ended.log)
     assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(count))
     assert_in_order_per_key(decisions)
+
+
+def test_a_partition_whose_next_offset_was_deleted_stands_still_says_so_and_the_others_go_on(faulty, sample, kafka):
+    stream = faulty(partitions=2)
+    stream.publish(transactions(sample, 1_000))
+    stream.observer.commit(offsets=[TopicPartition(stream.input, 0, 7)], asynchronous=False)
+    kafka.admin.delete_records([TopicPartition(stream.input, 0, 100)])[TopicPartition(stream.input, 0)].result(30)
+    worker = stream.start()
+    wait_until(lambda: said(worker, "partition_stopped"))
+    wait_until(lambda: "fraudstream_stopped_partitions 1.0" in worker_metrics(worker))
+    stream.publish(transactions(sample, 1_000))
+
+    wait_until(lambda: next_offset(stream, 1) == end_offset(stream, 1))
+    decisions = stream.read_decisions(next_offset(stream, 1))
+
+    (line,) = lines_of(worker, "partition_stopped")
+    assert (line["partition"], line["next_offset"], line["first_offset"]) == (0, 7, 100)
+    assert {record["source"]["partition"] for _, record in decisions} == {1}
+    assert next_offset(stream, 0) == 7
+    assert worker.poll() is None
+
+
+def next_offset(stream, partition):
+    """What the group has committed."""
+    (answer,) = stream.observer.committed([TopicPartition(stream.input, partition)], timeout=30)
+    return answer.offset
+
+
+def end_offset(stream, partition):
+    return stream.observer.get_watermark_offsets(TopicPartition(stream.input, partition), timeout=30)[1]
+
+
+def lines_of(worker, event):
+    lines = [json.loads(line) for line in list(worker.log) if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+def worker_metrics(worker):
+    (started,) = lines_of(worker, "started")
+    with urlopen(f"http://127.0.0.1:{started['metrics_port']}/metrics", timeout=5) as answer:
+        return answer.read().decode()
 
 
 @pytest.fixture
