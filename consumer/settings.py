@@ -92,6 +92,12 @@ class WorkerSettings(BaseModel):
         Payload.ORIGINAL,
         description="What a dead letter holds of its record: original, redacted (digest and length) or pointer.",
     )
+    bad_records_limit: int = Field(
+        100, ge=0, le=1_000_000, description="Bad records in a row at which the worker keeps its place; 0: never."
+    )
+    bad_records_share: float = Field(
+        0.95, gt=0, le=1, description="Share of them that must be bad: with 1.0 each of bad_records_limit in a row."
+    )
     delivery: Delivery = Field(Delivery.EXACTLY_ONCE, description="exactly_once or at_least_once.")
     start: Start = Field(Start.EARLIEST, description="Where a group without an offset begins: earliest or latest.")
     batch_size: int = Field(5000, ge=1, le=100_000, description="Most records in one batch and one transaction.")
