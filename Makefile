@@ -3,7 +3,7 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench kafka kafka-stop lock clean
+.PHONY: help demo test lint bench bench-drift kafka kafka-stop lock clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -20,6 +20,10 @@ lint: $(VENV)/ready ## style, types and the direction of imports
 
 bench: $(VENV)/ready ## throughput and latency beside their peers, on a real Kafka
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-drift: $(VENV)/ready ## the tests of drift beside their peers, and their alarms with and without drift
+	@$(BIN)/python -m benchmarks.drift
+	@$(BIN)/python -m benchmarks.drift_alarms
 
 kafka: $(VENV)/ready ## start a real Kafka on 127.0.0.1:9092 for trying things
 	@$(BIN)/python -m deploy.kafka start

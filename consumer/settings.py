@@ -67,6 +67,13 @@ class Payload(StrEnum):
     POINTER = "pointer"
 
 
+class MissingUnit(StrEnum):
+    """What becomes of a transaction that names no card, so that none of the variants can be drawn for it."""
+
+    DEAD_LETTER = "dead_letter"
+    CONTROL = "control"
+
+
 class WorkerSettings(BaseModel):
     """Everything a worker can be told. Read once, at the edge; frozen from then on."""
 
@@ -127,6 +134,10 @@ class WorkerSettings(BaseModel):
 
     id_field: str = Field("transaction_id", description="Input field that identifies the transaction.")
     unit_field: str = Field("card_id", description="Input field that is routed as one: the card.")
+    missing_unit: MissingUnit = Field(
+        MissingUnit.DEAD_LETTER,
+        description="A transaction without one: dead_letter, or control to let the control decide it as degraded.",
+    )
     event_time_field: str = Field("event_time", description="Input field with the event time in ms since 1970.")
     amount_field: str = Field("amount", description="Input field with the amount.")
     earliest_event_time: int = Field(
@@ -139,7 +150,9 @@ class WorkerSettings(BaseModel):
         86_400, ge=0, le=MOST_MILLISECONDS / 1000, description="Event times further ahead of the clock are refused."
     )
 
-    model: Path | None = Field(None, description="Directory of the model (model.ubj and manifest.json).")
+    model: Path | None = Field(
+        None, description="Directory of the model (model.ubj and manifest.json); the rollout in `store` if unset."
+    )
     model_public_keys: list[Path] = Field(
         default_factory=list,
         description="Ed25519 public keys (PEM); if any is given, a model must be signed by one of them.",
@@ -158,6 +171,12 @@ class WorkerSettings(BaseModel):
     )
     store_endpoint: str | None = Field(
         None, description="Address of an S3-compatible service; AWS, or what boto3's own settings say, if unset."
+    )
+    rollout_poll_seconds: float = Field(
+        5, gt=0, le=3600, description="Time between two looks at the rollout in `store`."
+    )
+    shadow_budget_seconds: float = Field(
+        0.05, ge=0, le=10, description="Longest wait of a batch for the scores of the rollout's shadows."
     )
 
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez and /readyz listen.")

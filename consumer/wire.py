@@ -5,8 +5,8 @@ from dataclasses import astuple
 from functools import partial
 from typing import Any
 
-from consumer.decide import Roles, check_roles
-from consumer.settings import Format, WorkerSettings
+from consumer.decide import Bounds, Roles, check_roles
+from consumer.settings import Format, MissingUnit, WorkerSettings
 from schemas import decision, framing
 from schemas.load import load, load_file
 from schemas.registry import PinnedSchemas, RegistryClient
@@ -15,16 +15,25 @@ TRANSACTION_SCHEMA_ID = 1
 """Confluent schema id of the shipped transaction schema where no registry gives one."""
 
 
-def transaction_reader(settings: WorkerSettings, features: Sequence[str]) -> framing.RecordReader:
-    """A reader of payloads into the columns that the worker needs.
+def schema_source(settings: WorkerSettings) -> RegistryClient | None:
+    """The Schema Registry that knows the schemas of the input; None where they stand in files."""
+    if settings.input_format is not Format.CONFLUENT or settings.schema_registry_url is None:
+        return None
+    return _registry(settings, settings.schema_subjects or [f"{settings.input_topic}-value"])
+
+
+def transaction_reader(
+    settings: WorkerSettings, features: Sequence[str], source: RegistryClient | None = None
+) -> framing.RecordReader:
+    """A reader of payloads into the columns that the worker needs. A ``source`` that was used already knows more.
 
     Raises ConfigurationError if the schema lacks a role or a feature, or has a role with the wrong type.
     """
     roles = roles_of(settings)
     fields = tuple(dict.fromkeys((*astuple(roles), *features)))
-    if settings.input_format is Format.CONFLUENT and settings.schema_registry_url is not None:
-        subjects = settings.schema_subjects or [f"{settings.input_topic}-value"]
-        return framing.confluent(_registry(settings, subjects), fields)
+    source = source or schema_source(settings)
+    if source is not None:
+        return framing.confluent(source, fields)
     schemas = _known_schemas(settings)
     for schema in schemas.values():
         check_roles(framing.json(schema, astuple(roles)).read([]), roles)
@@ -38,6 +47,12 @@ def transaction_reader(settings: WorkerSettings, features: Sequence[str]) -> fra
 def roles_of(settings: WorkerSettings) -> Roles:
     """Which input field plays which part."""
     return Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
+
+
+def bounds_of(settings: WorkerSettings) -> Bounds:
+    """What is accepted of a record."""
+    lead = int(settings.event_time_lead_seconds * 1000)
+    return Bounds(settings.earliest_event_time, lead, settings.missing_unit is MissingUnit.DEAD_LETTER)
 
 
 def _known_schemas(settings: WorkerSettings) -> dict[int, Mapping[str, Any]]:

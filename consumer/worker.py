@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import structlog
@@ -15,9 +14,11 @@ from prometheus_client import CollectorRegistry
 from consumer.bad_records import BadRecords, TooManyBadRecordsError
 from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
-from consumer.decide import Arm, Bounds, Reasons, Rollout, Source, Thresholds, Verdict, decide
+from consumer.decide import Reasons, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
+from consumer.follow import source_of
 from consumer.health import HealthServer
+from consumer.in_force import InForce
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.records import RecordBatch
@@ -25,73 +26,17 @@ from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
-from consumer.wire import decision_encoder, input_fields, roles_of, transaction_reader
-from models.artifact import check_features, load
-from models.model import Model
-from models.routing import Experiment, single, two_way
-from models.sandbox import Sandbox
-from models.shap import Recursion
-from models.signature import public_keys
-from schemas.columns import Columns
-from schemas.decision import Decisions, Lineage, Outcome
+from consumer.wire import bounds_of, decision_encoder, roles_of
+from schemas.decision import Decisions, Outcome
 from schemas.errors import ConfigurationError
 from schemas.registry import RegistryUnavailableError
 
 log = structlog.get_logger()
 
 OUTAGE_PAUSE_SECONDS = 1.0
+WAIT_SECONDS = 0.05
 SMALL_LETTER = 4096
 """Bytes; where even letters of this size are refused, it is not the letters."""
-
-
-def load_rollout(settings: WorkerSettings) -> Rollout:
-    """The models of the settings, each behind its variant. Raises ConfigurationError if one cannot be loaded."""
-    if settings.model is None:
-        raise ConfigurationError("model is not set: give the directory of a model, such as `fraudstream train` writes")
-    paths, variants = [settings.model], single("champion")
-    if settings.challenger is not None:
-        paths.append(settings.challenger)
-        variants = two_way("champion", "challenger", settings.challenger_share)
-    models = _load_models(paths, settings)
-    experiment = Experiment(settings.experiment, 1, settings.salt_id, tuple(variants))
-    arms = [_arm(model, experiment, index) for index, model in enumerate(models)]
-    return Rollout(experiment, tuple(arms))
-
-
-def _load_models(paths: Sequence[Path], settings: WorkerSettings) -> list[Model]:
-    """The models in the directories, each tried first in a process of its own and matched with the input."""
-    with Sandbox() as sandbox:
-        keys, fields = public_keys(settings.model_public_keys), input_fields(settings)
-        models = [load(path, keys=keys, sandbox=sandbox) for path in paths]
-    for path, model in zip(paths, models, strict=True):
-        if fields is not None:
-            check_features(model.manifest, fields, str(path))
-        for explainer in model.ensemble.explainers:
-            if isinstance(explainer, Recursion):
-                log.warning("slow_reasons", model=model.name, version=model.version, reason=explainer.reason)
-    return models
-
-
-def _arm(model: Model, experiment: Experiment, index: int) -> Arm:
-    policy = model.manifest.policy
-    variant = experiment.variants[index]
-    lineage = Lineage(
-        policy_version=policy.version,
-        review_at=policy.review_at,
-        decline_at=policy.decline_at,
-        model_name=model.name,
-        model_version=model.version,
-        model_sha256=model.sha256,
-        backend="xgboost",
-        experiment_id=experiment.id,
-        epoch=experiment.epoch,
-        variant=variant.name,
-        salt_id=experiment.salt_id,
-        probability=variant.share,
-    )
-    required = np.array([feature.missing == "reject" for feature in model.manifest.features])
-    thresholds = Thresholds(policy.version, policy.review_at, policy.decline_at)
-    return Arm(model, thresholds, lineage, required, model.codes)
 
 
 class Scoring:
@@ -99,19 +44,17 @@ class Scoring:
 
     def __init__(
         self,
-        rollout: Rollout,
-        read: Callable[[Sequence[bytes | None]], Columns],
+        in_force: InForce,
         encode: Callable[[Decisions], list[bytes]],
         settings: WorkerSettings,
         ask_topics: Callable[[], Topics],
         on_published: Callable[[RecordBatch, Verdict], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._rollout = rollout
-        self._read = read
+        self._in_force = in_force
         self._encode = encode
         self._roles = roles_of(settings)
-        self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
+        self._bounds = bounds_of(settings)
         explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
         self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
@@ -134,12 +77,18 @@ class Scoring:
         if records.partitions.max() >= self._topics.input:
             self._ask_again()
         started = time.perf_counter()
-        columns = self._read(records.values)
+        serving, shadows = self._in_force.swap(), self._in_force.shadows
+        assert serving is not None, "nothing is consumed before there is a model"
+        columns = serving.reader.read(records.values)
         decoded = time.perf_counter()
+        begun = shadows.begin(columns) if columns.columns else {}
         source = Source(records.topic, records.partitions, records.offsets)
         now = int(self._clock() * 1000)
-        verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reasons, now)
+        verdict = decide(columns, source, self._roles, self._bounds, serving.rollout, self._reasons, now)
         decided = time.perf_counter()
+        if scores := shadows.take(begun, verdict.decided):
+            verdict = replace(verdict, decisions=replace(verdict.decisions, shadows=scores))
+        shadowed = time.perf_counter()
         bad = np.ones(len(records), np.bool_)
         bad[verdict.decided] = False
         self._bad_records.check(bad)
@@ -148,7 +97,8 @@ class Scoring:
         seconds = {
             "decode": decoded - started,
             "decide": decided - decoded,
-            "encode": time.perf_counter() - decided,
+            "shadow": shadowed - decided,
+            "encode": time.perf_counter() - shadowed,
         }
         on_published = partial(self._note_published, records, verdict, bad)
         return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
@@ -207,22 +157,12 @@ class Worker:
     def __init__(self, settings: WorkerSettings, stopping: Stopping) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
-        rollout = load_rollout(settings)
-        cluster = Cluster(settings)
         self._registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self._registry)
-        for arm in rollout.arms:
-            line = arm.lineage
-            self.metrics.model.labels(line.variant, line.model_name, line.model_version, line.model_sha256.hex()).set(1)
-        self._reader = transaction_reader(settings, rollout.fields)
-        scoring = Scoring(
-            rollout,
-            self._reader.read,
-            decision_encoder(settings),
-            settings,
-            cluster.topics,
-            self._observe,
-        )
+        self._source = source_of(settings, self.metrics)
+        self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
+        cluster = Cluster(settings)
+        scoring = Scoring(self._in_force, decision_encoder(settings), settings, cluster.topics, self._observe)
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
             ExactlyOnce(make_producer, settings.slot_id)
@@ -257,17 +197,28 @@ class Worker:
             ready=self._is_ready,
         )
         try:
-            self._loop.open()
             log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
-            _spare_the_collector()
-            self._run_until_stopped()
+            self._source.start()
+            self._wait_for_a_model()
+            if not self._stopping.requested:
+                self._loop.open()
+                _spare_the_collector()
+                self._run_until_stopped()
         finally:
+            self._source.close()
             self._loop.close()
+            self._in_force.close()
             server.close()
             log.info("stopped", slot=self.settings.slot_id)
 
     def _is_ready(self) -> bool:
         return bool(self._loop.assigned - self._loop.stopped) and not self._halted and not self._stopping.requested
+
+    def _wait_for_a_model(self) -> None:
+        """Join no group before there is something to decide with: the partitions are better off with the others."""
+        while self._in_force.swap() is None and not self._stopping.requested:
+            self._beat = time.monotonic()
+            time.sleep(WAIT_SECONDS)
 
     def _run_until_stopped(self) -> None:
         while not self._stopping.requested:
@@ -305,7 +256,8 @@ class Worker:
         self.metrics.rebalances.set(self._loop.rebalances)
         self.metrics.rewinds.set(self._loop.rewinds)
         self.metrics.replacements.set(self._delivery.replacements)
-        if self._columnar and not self._reader.columnar:
+        serving = self._in_force.swap()
+        if self._columnar and serving is not None and not serving.reader.columnar:
             self._columnar = False
             log.warning("nested_schema", reason="nested fields are walked row by row, at the speed of Python")
         self.metrics.columnar.set(self._columnar)

@@ -6,6 +6,7 @@ import typer
 
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
+from fraudstream.commands.drift import drift
 from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
@@ -28,6 +29,7 @@ app.command()(demo)
 app.command()(train)
 app.add_typer(models, name="models")
 app.add_typer(rollout, name="rollout")
+app.add_typer(drift, name="drift")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))

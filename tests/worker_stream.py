@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from urllib.request import urlopen
 
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -169,6 +170,20 @@ def assert_in_order_per_key(decisions):
         offset = record["source"]["offset"]
         assert seen[message.key()] < offset, "a card's decisions came out of order"
         seen[message.key()] = offset
+
+
+def address_of(process):
+    """Where a worker tells about itself, as soon as it has said so."""
+    wait_until(lambda: any('"started"' in line for line in list(process.log)))
+    port = next(json.loads(line)["metrics_port"] for line in process.log if '"started"' in line)
+    return f"http://127.0.0.1:{port}"
+
+
+def metric(process, name):
+    """The value of a metric, by its name with labels as Prometheus writes it; None where it is not told."""
+    with urlopen(f"{address_of(process)}/metrics", timeout=5) as answer:
+        values = [line.rpartition(" ") for line in answer.read().decode().splitlines()]
+    return next((float(value) for told, _, value in values if told == f"fraudstream_{name}"), None)
 
 
 def said(process, event, partitions=1):
