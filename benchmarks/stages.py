@@ -25,7 +25,7 @@ from consumer.records import RecordBatch
 from consumer.serving import Serving
 from consumer.settings import WorkerSettings
 from consumer.topics import Cluster
-from consumer.wire import decision_encoder, transaction_reader
+from consumer.wire import decision_encoder, sample_encoder, transaction_reader
 from consumer.worker import Scoring
 from models.scorer import Scorer
 from schemas.columns import Columns
@@ -116,6 +116,7 @@ def profile(bed: Bed, source: str, events: int) -> dict[str, dict[str, float]]:
             "input_topic": source,
             "decisions_topic": bed.create_topic(f"{group}.decisions"),
             "dead_letters_topic": bed.create_topic(f"{group}.dead-letters"),
+            "samples_topic": bed.create_topic(f"{group}.samples"),
             "batch_size": BATCH,
         }
     )
@@ -150,13 +151,15 @@ def profile(bed: Bed, source: str, events: int) -> dict[str, dict[str, float]]:
             stages.clear()
             counted = 0
     consumer.close()
-    bed.delete_topics([settings.decisions_topic, settings.dead_letters_topic])
+    bed.delete_topics([settings.decisions_topic, settings.dead_letters_topic, settings.samples_topic])
     return stages.an_event(counted)
 
 
 def _scoring(settings: WorkerSettings, stages: Stages) -> Scoring:
     rollout = load_rollout(settings)
     arms = tuple(_timed_arm(arm, stages) for arm in rollout.arms)
+    encode_sample = sample_encoder(settings)
+    assert encode_sample is not None, "the default rate is not 0"
     reader = TimedReader(transaction_reader(settings, rollout.fields), stages)
     serving = Serving(Rollout(rollout.experiment, arms), (), cast("RecordReader", reader))
     cluster, metrics = Cluster(settings), WorkerMetrics(CollectorRegistry())
@@ -166,6 +169,7 @@ def _scoring(settings: WorkerSettings, stages: Stages) -> Scoring:
         settings,
         cluster.topics,
         lambda _records, verdict: metrics.observe_verdict(verdict),
+        encode_sample=stages.timed("sample", encode_sample),
     )
 
 

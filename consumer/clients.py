@@ -15,7 +15,7 @@ log = structlog.get_logger()
 LARGEST_MESSAGE = 2_000_000
 """Bytes of one record, unless `message.max.bytes` says otherwise."""
 
-Client = TypeVar("Client", Consumer, Producer, AdminClient)
+Client = TypeVar("Client", bound=Consumer | Producer | AdminClient)
 
 
 def make_client(kind: type[Client], properties: Mapping[str, Any]) -> Client:
@@ -30,6 +30,11 @@ def make_client(kind: type[Client], properties: Mapping[str, Any]) -> Client:
 
 def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None] = lambda _text: None) -> Consumer:
     """A consumer with static membership that commits nothing by itself and reads only what is committed."""
+    return make_client(Consumer, consumer_properties(settings) | {"stats_cb": on_statistics})
+
+
+def consumer_properties(settings: WorkerSettings) -> dict[str, Any]:
+    """What a member of the group of the settings is configured with."""
     defaults = {
         "session.timeout.ms": 10_000,
         "max.poll.interval.ms": 120_000,
@@ -47,9 +52,8 @@ def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None]
         "auto.offset.reset": "error",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "stats_cb": on_statistics,
     }
-    return make_client(Consumer, defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours)
+    return defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours
 
 
 def largest_message(settings: WorkerSettings) -> int:

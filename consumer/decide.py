@@ -353,9 +353,7 @@ def _missing(column: BytesColumn) -> NDArray[np.bool_]:
 
 
 def _take(column: BytesColumn, rows: NDArray[np.int64]) -> BytesColumn:
-    if len(rows) == len(column.start):
-        return column
-    return BytesColumn(column.data, column.start[rows], column.length[rows], None)
+    return column if len(rows) == len(column.start) else column.take(rows)
 
 
 def _bytes(columns: Columns, name: str) -> BytesColumn:

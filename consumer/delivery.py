@@ -60,6 +60,8 @@ class Outbox:
     """Called when one of the records is larger than what is taken, before the batch is read again."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """How long each stage took that led to it."""
+    offsets: list[TopicPartition] | None = None
+    """Where the input is to be read from again; None for what comes after the batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,13 @@ class Loop:
             published += self._wait_for(self._publish())
         return published
 
+    def tell(self, outbox: Outbox) -> None:
+        """Publish what no record led to, but the passing of time; it bears its own offsets."""
+        if self._prepared is not None and not self._wait_for(self._publish()):
+            return  # what time has brought about rests on a batch that was not published
+        self._prepared = _Prepared(RecordBatch.of(self._topic, []), outbox, {})
+        self._wait_for(self._publish())
+
     def close(self) -> None:
         """Publish what is prepared, then leave; a static member's partitions wait for it to come back."""
         try:
@@ -160,7 +167,8 @@ class Loop:
 
     def _publish_now(self, prepared: _Prepared, group: object) -> _Prepared:
         started = time.perf_counter()
-        place = Place(prepared.records.next_offsets(), self._consumer, group)
+        offsets = prepared.outbox.offsets or prepared.records.next_offsets()
+        place = Place(offsets, self._consumer, group)
         try:
             commit = self._delivery.publish(prepared.outbox, place)
         except TooLargeError:

@@ -95,6 +95,8 @@ class WorkerSettings(BaseModel):
     input_topic: str = Field("transactions", description="Where transactions come from.")
     decisions_topic: str = Field("fraud.decisions", description="Where decisions go.")
     dead_letters_topic: str = Field("fraud.dead-letters", description="Where records go that cannot be scored.")
+    samples_topic: str = Field("fraud.feature-samples", description="Where samples for the drift monitor go.")
+    sample_rate: float = Field(0.05, ge=0, le=1, description="Share of the events that are sampled; 0: none, no topic.")
     dead_letter_payload: Payload = Field(
         Payload.ORIGINAL,
         description="What a dead letter holds of its record: original, redacted (digest and length) or pointer.",
@@ -104,6 +106,21 @@ class WorkerSettings(BaseModel):
     )
     bad_records_share: float = Field(
         0.95, gt=0, le=1, description="Share of them that must be bad: with 1.0 each of bad_records_limit in a row."
+    )
+    drift_topic: str = Field("fraud.drift", description="Where the drift monitor writes its reports.")
+    retrain_topic: str = Field("fraud.retrain-requests", description="Where it asks for a model to be trained again.")
+    drift_baselines: list[Path] = Field(
+        default_factory=list,
+        description="Baselines, before those of the store: files, or directories of models.",
+    )
+    drift_unit: Literal["event", "card"] = Field(
+        "event", description="What is independent of its kind: event, or card where one card makes many events."
+    )
+    drift_alarms: float = Field(
+        1.0, gt=0, le=1000, description="False alarms to be expected in 90 days where nothing drifts."
+    )
+    drift_metrics_port: int = Field(
+        9564, ge=0, le=LARGEST_PORT, description="Port of the drift monitor's /metrics; each next slot takes the next."
     )
     delivery: Delivery = Field(Delivery.EXACTLY_ONCE, description="exactly_once or at_least_once.")
     start: Start = Field(Start.EARLIEST, description="Where a group without an offset begins: earliest or latest.")
@@ -200,8 +217,9 @@ class WorkerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _topics_differ(self) -> "WorkerSettings":
-        if len({self.input_topic, self.decisions_topic, self.dead_letters_topic}) < 3:
-            raise ValueError("input_topic, decisions_topic and dead_letters_topic must differ")
+        names = [name for name in type(self).model_fields if name.endswith("_topic")]
+        if len({getattr(self, name) for name in names}) < len(names):
+            raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} must differ")
         if self.challenger_share and not self.challenger:
             raise ValueError("challenger_share needs a challenger")
         return self

@@ -6,8 +6,11 @@ from functools import partial
 from typing import Any
 
 from consumer.decide import Bounds, Roles, check_roles
+from consumer.sampling import Batch, sample
 from consumer.settings import Format, MissingUnit, WorkerSettings
-from schemas import decision, framing
+from models.routing import SAMPLING_SALT_ID
+from schemas import decision, feature_sample, framing
+from schemas.errors import ConfigurationError
 from schemas.load import load, load_file
 from schemas.registry import PinnedSchemas, RegistryClient
 
@@ -82,6 +85,17 @@ def decision_encoder(settings: WorkerSettings) -> Callable[[decision.Decisions],
         subject = f"{settings.decisions_topic}-value"
         schema_id = _registry(settings, [subject]).register(subject, schema)
     return partial(decision.encode, prefix=framing.confluent_prefix(schema_id))
+
+
+def sample_encoder(settings: WorkerSettings) -> Callable[[Batch], bytes] | None:
+    """A function from a decided batch to the bytes of its sample; None where none is wanted.
+
+    Raises ConfigurationError where cards are routed by the hashes that samples are chosen by.
+    """
+    if settings.salt_id == SAMPLING_SALT_ID:
+        raise ConfigurationError(f"salt_id: {SAMPLING_SALT_ID} is the salt of the samples; routing needs another")
+    rate = settings.sample_rate
+    return (lambda batch: feature_sample.encode(sample(batch, rate))) if rate else None
 
 
 def _registry(settings: WorkerSettings, subjects: Sequence[str]) -> RegistryClient:

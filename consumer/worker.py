@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from consumer.bad_records import BadRecords, TooManyBadRecordsError
 from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
-from consumer.decide import Reasons, Source, Verdict, decide
+from consumer.decide import Reasons, Rollout, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
 from consumer.follow import source_of
 from consumer.health import HealthServer
@@ -22,11 +22,13 @@ from consumer.in_force import InForce
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.records import RecordBatch
+from consumer.sampling import Batch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
-from consumer.wire import bounds_of, decision_encoder, roles_of
+from consumer.wire import bounds_of, decision_encoder, roles_of, sample_encoder
+from schemas.columns import Columns
 from schemas.decision import Decisions, Outcome
 from schemas.errors import ConfigurationError
 from schemas.registry import RegistryUnavailableError
@@ -50,6 +52,7 @@ class Scoring:
         ask_topics: Callable[[], Topics],
         on_published: Callable[[RecordBatch, Verdict], None],
         clock: Callable[[], float] = time.time,
+        encode_sample: Callable[[Batch], bytes] | None = None,
     ) -> None:
         self._in_force = in_force
         self._encode = encode
@@ -58,6 +61,8 @@ class Scoring:
         explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
         self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
+        self._samples_topic = settings.samples_topic
+        self._encode_sample = encode_sample
         self._ask_topics = ask_topics
         self._topics = topics = ask_topics()
         self._dead_letters = DeadLetterTopic(
@@ -94,11 +99,14 @@ class Scoring:
         self._bad_records.check(bad)
         dead = letters(records, verdict.undecodable, verdict.rejected, self._dead_letters)
         messages = list(self._messages(records, verdict))
+        encoded = time.perf_counter()
+        messages += self._samples(records, columns, verdict, serving.rollout)
         seconds = {
             "decode": decoded - started,
             "decide": decided - decoded,
             "shadow": shadowed - decided,
-            "encode": time.perf_counter() - shadowed,
+            "encode": encoded - shadowed,
+            "sample": time.perf_counter() - encoded,
         }
         on_published = partial(self._note_published, records, verdict, bad)
         return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
@@ -122,6 +130,15 @@ class Scoring:
             )
         self._dead_letters = replace(self._dead_letters, largest=largest // 2)
         log.warning("smaller_dead_letters", largest=largest // 2)
+
+    def _samples(
+        self, records: RecordBatch, columns: Columns, verdict: Verdict, rollout: Rollout
+    ) -> Iterator[Messages]:
+        if self._encode_sample is not None:
+            time_of_first = int(records.broker_times(1)[0])
+            batch = Batch(records.values, records.partitions, records.offsets, columns, verdict, rollout, time_of_first)
+            # All workers write to one partition: it gives the monitor one order, and so one result.
+            yield Messages(self._samples_topic, 0, [{"value": self._encode_sample(batch), "key": None}])
 
     def _messages(self, records: RecordBatch, verdict: Verdict) -> Iterator[Messages]:
         values = self._encode(verdict.decisions)
@@ -162,7 +179,14 @@ class Worker:
         self._source = source_of(settings, self.metrics)
         self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
         cluster = Cluster(settings)
-        scoring = Scoring(self._in_force, decision_encoder(settings), settings, cluster.topics, self._observe)
+        scoring = Scoring(
+            self._in_force,
+            decision_encoder(settings),
+            settings,
+            cluster.topics,
+            self._observe,
+            encode_sample=sample_encoder(settings),
+        )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
             ExactlyOnce(make_producer, settings.slot_id)

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from consumer.settings import WorkerSettings
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
 from fraudstream.commands.drift import drift
@@ -29,12 +30,12 @@ app.command()(demo)
 app.command()(train)
 app.add_typer(models, name="models")
 app.add_typer(rollout, name="rollout")
-app.add_typer(drift, name="drift")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
 app.command()(with_settings(score))
-app.command()(with_settings(config))
+app.command()(with_settings(config, WorkerSettings.model_fields))
+app.add_typer(drift, name="drift")
 
 
 def main() -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh64_intdigest
+from xxhash import xxh64_digest, xxh64_intdigest
 
 from schemas.errors import ConfigurationError
 
@@ -90,8 +91,8 @@ class Experiment:
 
     @property
     def seed(self) -> int:
-        """The xxHash seed of this experiment: a hash of the salt, so that salts alike give seeds unlike."""
-        return xxh64_intdigest(self.salt_id.encode())
+        """The xxHash seed of this experiment."""
+        return seed_of(self.salt_id)
 
     def variant_of(self, buckets: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Index into ``variants`` for each of the (n,) buckets, uint8."""
@@ -103,13 +104,22 @@ class Experiment:
         return owners[np.searchsorted(ends, buckets, side="right")]
 
 
+def seed_of(salt_id: str) -> int:
+    """The xxHash seed that a salt stands for: its hash, so that salts alike give seeds unlike."""
+    return xxh64_intdigest(salt_id.encode())
+
+
+def hashes_of(values: Iterable[bytes], seed: int) -> NDArray[np.uint64]:
+    """XXH64 of the bytes of each value, (n,) uint64."""
+    return np.frombuffer(b"".join(map(xxh64_digest, values, repeat(seed))), ">u8").astype(np.uint64)
+
+
 def buckets_of(units: Iterable[bytes], seed: int) -> NDArray[np.int64]:
     """The bucket of each unit, (n,) int64 in 0…999,999: XXH64 of its bytes, modulo one million.
 
     Golden values in ``tests/test_routing.py`` pin this function: changing it re-buckets every customer.
     """
-    digests = [xxh64_intdigest(unit, seed) for unit in units]
-    return (np.array(digests, np.uint64) % np.uint64(BUCKETS)).astype(np.int64)
+    return (hashes_of(units, seed) % np.uint64(BUCKETS)).astype(np.int64)
 
 
 def assign(units: Sequence[bytes | None], missing: NDArray[np.bool_], experiment: Experiment) -> Assignment:

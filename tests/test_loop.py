@@ -393,3 +393,45 @@ def test_a_passing_error_is_noted_and_the_stream_goes_on():
     run(log, publisher, rounds=3)
 
     assert publisher.published == log.records[0]
+
+
+def test_an_outbox_may_say_where_its_successor_reads_again():
+    log = Log(3)
+
+    def process(records):
+        return Outbox(echo(records).messages, offsets=[TopicPartition("in", 0, 1)])
+
+    run(log, Publisher(log), rounds=1, batch_size=10, process=process)
+
+    assert log.committed_offsets == {0: 1}
+
+
+def told(*values, offset=0):
+    return Outbox(
+        [Messages("out", -1, [{"value": value, "key": None} for value in values])],
+        offsets=[TopicPartition("in", 0, offset)],
+    )
+
+
+def test_what_time_has_brought_about_is_published_after_what_was_prepared():
+    log = Log(3)
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=1)
+    assert publisher.published == []
+
+    loop.tell(told(b"late", offset=2))
+
+    assert publisher.published == [*log.records[0], b"late"]
+    assert log.committed_offsets == {0: 2}
+
+
+def test_what_time_has_brought_about_is_not_told_where_the_batch_before_it_failed():
+    log = Log(3)
+    publisher = Publisher(log)
+    publisher.failures = ["before"]
+    loop = run(log, publisher, rounds=1)
+
+    loop.tell(told(b"late"))
+
+    assert publisher.published == []
+    assert loop.rewinds == 1

@@ -67,6 +67,10 @@ class Stream:
     def dead_letters(self):
         return f"{self.name}.dead"
 
+    @property
+    def samples(self):
+        return f"{self.name}.samples"
+
     def publish(self, records):
         producer = Producer(
             {
@@ -87,13 +91,18 @@ class Stream:
         return count
 
     def start(self, *options, slot=0):
-        command = [
-            *(sys.executable, "-m", "fraudstream", "score", "--log-format", "json"),
-            *("--bootstrap-servers", self.bootstrap, "--group", self.name),
+        return self.run(
+            ("score",),
             *(() if self.model is None else ("--model", self.model)),
-            *("--input-topic", self.input, "--decisions-topic", self.decisions),
-            *("--dead-letters-topic", self.dead_letters, "--metrics-port", "0", "--slot", str(slot)),
-            *options,
+            *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
+            *("--metrics-port", "0", "--slot", str(slot), *options),
+        )
+
+    def run(self, command, *options):
+        command = [
+            *(sys.executable, "-m", "fraudstream", *command, "--log-format", "json"),
+            *("--bootstrap-servers", self.bootstrap, "--group", self.name),
+            *("--input-topic", self.input, "--samples-topic", self.samples, *options),
         ]
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
         process.log = []

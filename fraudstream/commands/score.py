@@ -24,14 +24,15 @@ def score(
         typer.Option(
             "--create-topics",
             help="Create the topics for decisions and dead letters that do not exist, "
-            "with as many partitions as the input has.",
+            "with as many partitions as the input has, and that for samples with one.",
         ),
     ] = False,
 ) -> None:
     """Decide each card transaction of a topic, exactly once.
 
-    Reads INPUT_TOPIC, writes DECISIONS_TOPIC and DEAD_LETTERS_TOPIC; all three must exist, unless --create-topics
-    makes the outputs. Runs until SIGTERM or Ctrl-C; then the batch in hand is committed and the process ends.
+    Reads INPUT_TOPIC, writes DECISIONS_TOPIC, DEAD_LETTERS_TOPIC and, for the drift monitor, SAMPLES_TOPIC; all must
+    exist, unless --create-topics makes the outputs. Runs until SIGTERM or Ctrl-C; then the batch in hand is committed
+    and the process ends.
 
     fraudstream score --model model --create-topics
     """
@@ -40,6 +41,8 @@ def score(
         partitions = len(connection.partitions(settings.input_topic))
         for topic in (settings.decisions_topic, settings.dead_letters_topic):
             connection.create_topic(topic, partitions)
+        if settings.sample_rate:
+            connection.create_topic(settings.samples_topic, 1)
     sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_worker).run())
 
 

@@ -35,6 +35,7 @@ def stream_of(kafka):
         streams.append(made)
         for topic in (made.input, made.decisions, made.dead_letters):
             kafka.create_topic(topic, partitions=4)
+        kafka.create_topic(made.samples)
         return made
 
     yield make

@@ -31,6 +31,7 @@ def faulty(kafka, model_dir):
     def make(partitions=1, input_config=None):
         stream = Stream(kafka.bootstrap_servers, f"f-{uuid.uuid4().hex[:8]}", model_dir, partitions)
         kafka.create_topic(stream.input, partitions, input_config)
+        kafka.create_topic(stream.samples)
         for topic in (stream.decisions, stream.dead_letters):
             kafka.create_topic(topic, partitions, SMALL)
         made.append(stream)
