@@ -1,16 +1,17 @@
 """Decide a batch of transactions: columns in, decisions and rejections out, no client, no clock."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.routing import Experiment, buckets_of
+from models.routing import CONTROL, MISSING_UNIT, Assignment, Experiment, assign
 from models.scorer import Scorer
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
 from schemas.decision import Decisions, Lineage, Outcome, ReasonCode
+from schemas.errors import ConfigurationError
 
 LONGEST_ID = 512
 """Bytes; an id beyond it is an attack or a mistake, and would make decisions of any size."""
@@ -20,7 +21,7 @@ class Rejection(Enum):
     """Why a record that could be decoded is not scored."""
 
     MISSING_ID = "the transaction id is missing"
-    MISSING_UNIT = "the routing unit is missing"
+    MISSING_UNIT = MISSING_UNIT
     OVERLONG_ID = f"the transaction id or the routing unit is longer than {LONGEST_ID} bytes"
     MISSING_EVENT_TIME = "the event time is missing"
     EVENT_TIME_OUT_OF_RANGE = "the event time is out of range"
@@ -41,10 +42,15 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Event times (ms since 1970) that are believed: from ``earliest`` to ``lead`` ms ahead of the clock."""
+    """What is accepted of a record.
+
+    Event times (ms since 1970) from ``earliest`` to ``lead`` ms ahead of the clock; and, unless ``unit_required``, that
+    it has no unit: then the control decides.
+    """
 
     earliest: int
     lead: int
+    unit_required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +140,17 @@ def decide(
 ) -> Verdict:
     """Validate, route, score, apply the policy and explain. ``now`` is ms since 1970.
 
-    Raises ConfigurationError if a feature of a model is not a number in the input.
+    Raises ConfigurationError if a role or a feature of a model has the wrong type in the input.
     """
     usable = columns.reason == Reason.OK
+    if not usable.any():  # where no schema is known yet there are not even columns
+        return _nothing_decided(columns, source, rollout, now)
     rejected = _validate(columns, usable, roles, bounds, now)
     rows = _kept(usable, rejected)
-    buckets, variants = _route(_bytes(columns, roles.unit), rows, rollout.experiment)
-    scored = _score(columns, rows, variants, rollout, reasons)
+    drawn = _route(_bytes(columns, roles.unit), rows, rollout.experiment)
+    scored = _score(columns, rows, drawn.variants, rollout, reasons)
+    variants, lineages = _lineages(drawn, rollout)
+    buckets = drawn.buckets
     for row, rejection in scored.rejected.items():
         rejected[row] = rejection
     if scored.rejected:
@@ -163,11 +173,43 @@ def decide(
         outcome=outcomes,
         variant=variants,
         bucket=buckets,
-        lineages=tuple(arm.lineage for arm in rollout.arms),
+        lineages=lineages,
         reasons=given,
     )
-    undecodable = {int(row): Reason(columns.reason[row]) for row in np.flatnonzero(~usable)}
-    return Verdict(decisions, rows, undecodable, rejected)
+    return Verdict(decisions, rows, _undecodable(columns), rejected)
+
+
+def check_roles(columns: Columns, roles: Roles) -> None:
+    """Raises ConfigurationError if a role is played by a field of the wrong type. Any number of rows will do."""
+    for name in (roles.transaction_id, roles.unit):
+        _bytes(columns, name)
+    for name in (roles.event_time, roles.amount):
+        _numbers(columns, name)
+
+
+def _undecodable(columns: Columns) -> dict[int, Reason]:
+    return {int(row): Reason(columns.reason[row]) for row in np.flatnonzero(columns.reason != Reason.OK)}
+
+
+def _nothing_decided(columns: Columns, source: Source, rollout: Rollout, now: int) -> Verdict:
+    rows = np.empty(0, np.int64)
+    no_bytes = BytesColumn(np.empty(0, np.uint8), rows, rows, None)
+    decisions = Decisions(
+        transaction_id=no_bytes,
+        unit=no_bytes,
+        topic=source.topic,
+        partition=source.partitions[rows],
+        offset=source.offsets[rows],
+        event_time=rows,
+        decided_at=now,
+        score=np.empty(0),
+        outcome=np.empty(0, np.uint8),
+        variant=np.empty(0, np.uint8),
+        bucket=rows,
+        lineages=tuple(arm.lineage for arm in rollout.arms),
+        reasons={},
+    )
+    return Verdict(decisions, rows, _undecodable(columns), {})
 
 
 def _validate(
@@ -178,7 +220,7 @@ def _validate(
     time, amount = _numbers(columns, roles.event_time), _numbers(columns, roles.amount)
     complaints = (
         (Rejection.MISSING_ID, _missing(transaction)),
-        (Rejection.MISSING_UNIT, _missing(unit)),
+        (Rejection.MISSING_UNIT, _missing(unit) if bounds.unit_required else None),
         (Rejection.OVERLONG_ID, (transaction.length > LONGEST_ID) | (unit.length > LONGEST_ID)),
         (Rejection.MISSING_EVENT_TIME, time.null),
         (
@@ -202,12 +244,18 @@ def _kept(usable: NDArray[np.bool_], rejected: Mapping[int, Rejection]) -> NDArr
     return np.flatnonzero(keep)
 
 
-def _route(
-    unit: BytesColumn, rows: NDArray[np.int64], experiment: Experiment
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    units = [value or b"" for value in _take(unit, rows).to_list()]
-    buckets = buckets_of(units, experiment.seed)
-    return buckets, experiment.variant_of(buckets)
+def _route(unit: BytesColumn, rows: NDArray[np.int64], experiment: Experiment) -> Assignment:
+    units = _take(unit, rows)
+    return assign(units.to_list(), units.length == 0, experiment)
+
+
+def _lineages(drawn: Assignment, rollout: Rollout) -> tuple[NDArray[np.uint8], tuple[Lineage, ...]]:
+    """What the decisions of each variant have in common, and last of those that had no unit to draw a variant by."""
+    lineages = tuple(arm.lineage for arm in rollout.arms)
+    if not drawn.missing.any():
+        return drawn.variants, lineages
+    variants = np.where(drawn.missing, np.uint8(len(lineages)), drawn.variants)
+    return variants, (*lineages, replace(lineages[CONTROL], probability=1.0, fallback_reason=MISSING_UNIT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +295,10 @@ def _score_arm(
     features = columns.matrix(names)
     if len(positions) < len(features):
         features = features[rows[positions]]
-    unfit = _unfit(columns, features, rows[positions], arm)
-    if unfit:  # no model is shown an infinity: XGBoost scores it in one call and refuses it in another
-        features = np.where(np.isin(rows[positions], list(unfit))[:, None], np.float32(np.nan), features)
-        into.rejected.update(unfit)
+    refused = unfit(columns, features, rows[positions], names, arm.required)
+    if refused:  # no model is shown an infinity: XGBoost scores it in one call and refuses it in another
+        features = np.where(np.isin(rows[positions], list(refused))[:, None], np.float32(np.nan), features)
+        into.rejected.update(refused)
     scores = arm.scorer.score(features)
     outcomes = (scores >= arm.thresholds.review_at).astype(np.uint8)
     outcomes[scores >= arm.thresholds.decline_at] = Outcome.DECLINE
@@ -262,18 +310,27 @@ def _score_arm(
             into.reasons[int(positions[at])] = codes
 
 
-def _unfit(columns: Columns, features: NDArray[np.float32], rows: NDArray[np.int64], arm: Arm) -> dict[int, Rejection]:
-    """Rows whose features no model should see: a NaN or an infinity that was sent, or a required one not sent."""
+def unfit(
+    columns: Columns,
+    features: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    names: Sequence[str],
+    required: NDArray[np.bool_],
+) -> dict[int, Rejection]:
+    """Rows whose features no model should see: a NaN or an infinity that was sent, or a required one not sent.
+
+    ``features`` (m, k) are those of the row numbers ``rows`` (m,), ``required`` (k,) marks what may not be missing.
+    """
     # A sum is finite if all its terms are; the few rows where it is not are looked at one feature at a time.
     suspects = np.flatnonzero(~np.isfinite(features.sum(axis=1)))
     rejected: dict[int, Rejection] = {}
-    for position, name in enumerate(arm.scorer.features if len(suspects) else ()):
+    for position, name in enumerate(names if len(suspects) else ()):
         null = _numbers(columns, name).null
         absent = null[rows[suspects]] if null is not None else np.zeros(len(suspects), np.bool_)
         broken = ~np.isfinite(features[suspects, position]) & ~absent
         for row in rows[suspects[broken]].tolist():
             rejected.setdefault(row, Rejection.NON_FINITE_FEATURE)
-        if arm.required[position]:
+        if required[position]:
             for row in rows[suspects[absent]].tolist():
                 rejected.setdefault(row, Rejection.MISSING_FEATURE)
     return rejected
@@ -296,18 +353,18 @@ def _missing(column: BytesColumn) -> NDArray[np.bool_]:
 
 
 def _take(column: BytesColumn, rows: NDArray[np.int64]) -> BytesColumn:
-    if len(rows) == len(column.start):
-        return column
-    return BytesColumn(column.data, column.start[rows], column.length[rows], None)
+    return column if len(rows) == len(column.start) else column.take(rows)
 
 
 def _bytes(columns: Columns, name: str) -> BytesColumn:
-    column = columns.columns[name]
-    assert isinstance(column, BytesColumn), name
+    column = columns.columns.get(name)
+    if not isinstance(column, BytesColumn):
+        raise ConfigurationError(f"The field {name} of the input is no string, so it cannot be an id or a card.")
     return column
 
 
 def _numbers(columns: Columns, name: str) -> NumberColumn:
-    column = columns.columns[name]
-    assert isinstance(column, NumberColumn), name
+    column = columns.columns.get(name)
+    if not isinstance(column, NumberColumn):
+        raise ConfigurationError(f"The field {name} of the input is no number, so it cannot be a time or an amount.")
     return column

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from schemas.secrets import without_credentials
+
 OURS = {
     "transactional.id": "the slot decides it",
     "enable.idempotence": "delivery depends on it",
@@ -22,7 +24,17 @@ OURS = {
 }
 """librdkafka properties that the worker sets itself, and why a user may not."""
 
-SECRET = re.compile(r"password|secret|\.key$|key\.pem|token|jaas|user\.info|oauthbearer\.config", re.IGNORECASE)
+SECRET = re.compile(
+    r"pass(word|phrase)|secret|\.key$|key\.pem|token|jaas|user\.info|oauthbearer\.config", re.IGNORECASE
+)
+
+
+LARGEST_PORT = 65_535
+MOST_MILLISECONDS = 2**53
+"""Beyond it a time in ms is no exact float, and no date that anybody means."""
+
+SchemaId = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What Confluent's wire format has four bytes for."""
 
 
 class Delivery(StrEnum):
@@ -47,6 +59,21 @@ class Start(StrEnum):
     LATEST = "latest"
 
 
+class Payload(StrEnum):
+    """How much of a record its dead letter holds: the bytes, their digest and length, or only where it stands."""
+
+    ORIGINAL = "original"
+    REDACTED = "redacted"
+    POINTER = "pointer"
+
+
+class MissingUnit(StrEnum):
+    """What becomes of a transaction that names no card, so that none of the variants can be drawn for it."""
+
+    DEAD_LETTER = "dead_letter"
+    CONTROL = "control"
+
+
 class WorkerSettings(BaseModel):
     """Everything a worker can be told. Read once, at the edge; frozen from then on."""
 
@@ -68,6 +95,27 @@ class WorkerSettings(BaseModel):
     input_topic: str = Field("transactions", description="Where transactions come from.")
     decisions_topic: str = Field("fraud.decisions", description="Where decisions go.")
     dead_letters_topic: str = Field("fraud.dead-letters", description="Where records go that cannot be scored.")
+    samples_topic: str = Field("fraud.feature-samples", description="Where samples for the drift monitor go.")
+    sample_rate: float = Field(0.05, ge=0, le=1, description="Share of the events that are sampled; 0: none, no topic.")
+    dead_letter_payload: Payload = Field(
+        Payload.ORIGINAL,
+        description="What a dead letter holds of its record: original, redacted (digest and length) or pointer.",
+    )
+    drift_topic: str = Field("fraud.drift", description="Where the drift monitor writes its reports.")
+    retrain_topic: str = Field("fraud.retrain-requests", description="Where it asks for a model to be trained again.")
+    drift_baselines: list[Path] = Field(
+        default_factory=list,
+        description="Baselines, before those of the store: files, or directories of models.",
+    )
+    drift_unit: Literal["event", "card"] = Field(
+        "event", description="What is independent of its kind: event, or card where one card makes many events."
+    )
+    drift_alarms: float = Field(
+        1.0, gt=0, le=1000, description="False alarms to be expected in 90 days where nothing drifts."
+    )
+    drift_metrics_port: int = Field(
+        9564, ge=0, le=LARGEST_PORT, description="Port of the drift monitor's /metrics; each next slot takes the next."
+    )
     delivery: Delivery = Field(Delivery.EXACTLY_ONCE, description="exactly_once or at_least_once.")
     start: Start = Field(Start.EARLIEST, description="Where a group without an offset begins: earliest or latest.")
     batch_size: int = Field(5000, ge=1, le=100_000, description="Most records in one batch and one transaction.")
@@ -77,13 +125,13 @@ class WorkerSettings(BaseModel):
     input_schema: Path | None = Field(
         None, description="Avro schema file of the input; the shipped transaction if unset."
     )
-    input_schema_ids: dict[int, Path] = Field(
+    input_schema_ids: dict[SchemaId, Path] = Field(
         default_factory=dict,
         description="Pinned schema files by Confluent schema id, where there is no registry.",
     )
     output_format: Format = Field(Format.CONFLUENT, description="Framing of the decisions.")
-    output_schema_id: int = Field(
-        2, ge=0, description="Pinned Confluent schema id of decisions, where there is no registry."
+    output_schema_id: SchemaId = Field(
+        2, description="Pinned Confluent schema id of decisions, where there is no registry."
     )
     schema_registry_url: str | None = Field(None, description="Schema Registry; pinned schemas if unset.")
     schema_registry: dict[str, str] = Field(
@@ -97,16 +145,25 @@ class WorkerSettings(BaseModel):
 
     id_field: str = Field("transaction_id", description="Input field that identifies the transaction.")
     unit_field: str = Field("card_id", description="Input field that is routed as one: the card.")
+    missing_unit: MissingUnit = Field(
+        MissingUnit.DEAD_LETTER,
+        description="A transaction without one: dead_letter, or control to let the control decide it as degraded.",
+    )
     event_time_field: str = Field("event_time", description="Input field with the event time in ms since 1970.")
     amount_field: str = Field("amount", description="Input field with the amount.")
     earliest_event_time: int = Field(
-        946_684_800_000, description="Older event times (ms since 1970) are refused; default 2000-01-01."
+        946_684_800_000,
+        ge=-MOST_MILLISECONDS,
+        le=MOST_MILLISECONDS,
+        description="Older event times (ms since 1970) are refused; default 2000-01-01.",
     )
     event_time_lead_seconds: float = Field(
-        86_400, ge=0, description="Event times further ahead of the clock are refused."
+        86_400, ge=0, le=MOST_MILLISECONDS / 1000, description="Event times further ahead of the clock are refused."
     )
 
-    model: Path | None = Field(None, description="Directory of the model (model.ubj and manifest.json).")
+    model: Path | None = Field(
+        None, description="Directory of the model (model.ubj and manifest.json); the rollout in `store` if unset."
+    )
     model_public_keys: list[Path] = Field(
         default_factory=list,
         description="Ed25519 public keys (PEM); if any is given, a model must be signed by one of them.",
@@ -126,17 +183,23 @@ class WorkerSettings(BaseModel):
     store_endpoint: str | None = Field(
         None, description="Address of an S3-compatible service; AWS, or what boto3's own settings say, if unset."
     )
+    rollout_poll_seconds: float = Field(
+        5, gt=0, le=3600, description="Time between two looks at the rollout in `store`."
+    )
+    shadow_budget_seconds: float = Field(
+        0.05, ge=0, le=10, description="Longest wait of a batch for the scores of the rollout's shadows."
+    )
 
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez and /readyz listen.")
     metrics_port: int = Field(
         9464,
         ge=0,
-        le=65_535,
+        le=LARGEST_PORT,
         description="Their port for the first slot; each next slot takes the next port.",
     )
     log_format: Annotated[str, Field(pattern="^(console|json)$", description="console or json.")] = "console"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="Least level logged.")] = "info"
-    stop_seconds: float = Field(10, gt=0, description="Time that a worker has to end after SIGTERM.")
+    stop_seconds: float = Field(10, gt=0, le=3600, description="Time that a worker has to end after SIGTERM.")
 
     @field_validator("kafka", "consumer_kafka", "producer_kafka")
     @classmethod
@@ -148,10 +211,18 @@ class WorkerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _topics_differ(self) -> "WorkerSettings":
-        if len({self.input_topic, self.decisions_topic, self.dead_letters_topic}) < 3:
-            raise ValueError("input_topic, decisions_topic and dead_letters_topic must differ")
+        names = [name for name in type(self).model_fields if name.endswith("_topic")]
+        if len({getattr(self, name) for name in names}) < len(names):
+            raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} must differ")
         if self.challenger_share and not self.challenger:
             raise ValueError("challenger_share needs a challenger")
+        return self
+
+    @model_validator(mode="after")
+    def _every_slot_has_a_port(self) -> "WorkerSettings":
+        last = self.metrics_port + self.slot + self.workers - 1
+        if self.metrics_port and last > LARGEST_PORT:
+            raise ValueError(f"metrics_port: slot {self.slot + self.workers - 1} would listen on {last}, no port")
         return self
 
     @property
@@ -168,6 +239,6 @@ class WorkerSettings(BaseModel):
 def _mask(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _mask(key, inner) for key, inner in value.items()}
-    if isinstance(value, str) and "://" in value and "@" in value:
-        return re.sub(r"//.*@", "//****@", value)
+    if isinstance(value, str) and "://" in value:
+        value = without_credentials(value)
     return "****" if SECRET.search(name) and value else value

@@ -1,6 +1,6 @@
 """Count all that was scored, sampled or not."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,12 @@ class Counts:
     dead_lettered: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+        return Counts(
+            self.scored + other.scored,
+            self.reviewed + other.reviewed,
+            self.declined + other.declined,
+            self.dead_lettered + other.dead_lettered,
+        )
 
     @property
     def alerts(self) -> int:

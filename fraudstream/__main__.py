@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from consumer.settings import WorkerSettings
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
 from fraudstream.commands.drift import drift
@@ -11,6 +12,7 @@ from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
+from fraudstream.commands.rollout import rollout
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
 from fraudstream.commands.train import train
@@ -27,12 +29,13 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(train)
 app.add_typer(models, name="models")
-app.add_typer(drift, name="drift")
+app.add_typer(rollout, name="rollout")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
 app.command()(with_settings(score))
-app.command()(with_settings(config))
+app.command()(with_settings(config, WorkerSettings.model_fields))
+app.add_typer(drift, name="drift")
 
 
 def main() -> None:

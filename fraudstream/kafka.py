@@ -2,23 +2,19 @@
 
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from consumer.clients import make_client
+from consumer.faults import refused
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 
 ANSWER_SECONDS = 10.0
-
-_REFUSALS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes have no other name
-}
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class Connection:
@@ -32,10 +28,14 @@ class Connection:
         # log_level 0: what librdkafka would log comes back as an error, and that becomes the one sentence.
         self.properties: dict[str, Any] = {"log_level": 0} | dict(properties)
         self.properties["bootstrap.servers"] = bootstrap_servers
-        try:
-            self._admin = AdminClient(self.properties | {"error_cb": self._complaints.append})
-        except KafkaException as error:
-            raise ConfigurationError(f"kafka: {error.args[0].str()}") from None
+        self._admin = make_client(AdminClient, self.properties | {"error_cb": self._complaints.append})
+
+    def consumer(self, given: Mapping[str, str], ours: Mapping[str, Any]) -> Consumer:
+        """A consumer of this cluster: ``ours`` over what all clients were given over ``given``.
+
+        Raises ConfigurationError for a property that librdkafka does not know.
+        """
+        return make_client(Consumer, dict(given) | self.properties | dict(ours))
 
     def partitions(self, topic: str) -> list[int]:
         """The topic's partitions.
@@ -51,12 +51,17 @@ class Connection:
             raise sentence(metadata.error, f"topic {topic}")
         return sorted(metadata.partitions)
 
-    def create_topic(self, topic: str, partitions: int) -> None:
-        """Create the topic with the cluster's own replication factor, unless it is there. Raises as ``partitions``."""
+    def create_topic(self, topic: str, partitions: int, settings: Mapping[str, str] = NO_SETTINGS) -> None:
+        """Create the topic with the cluster's own replication factor, unless it is there. Raises as ``partitions``.
+
+        ``settings`` are those of the topic that differ from the cluster's.
+        """
         if topic in self._all_topics():
             return
         try:
-            self._admin.create_topics([NewTopic(topic, partitions, -1)])[topic].result(ANSWER_SECONDS)
+            self._admin.create_topics([NewTopic(topic, partitions, -1, config=dict(settings))])[topic].result(
+                ANSWER_SECONDS
+            )
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise sentence(error.args[0], f"topic {topic}") from None
@@ -85,7 +90,7 @@ class Connection:
 
     def _unreachable(self, error: KafkaError) -> FraudstreamError:
         for complaint in self._complaints:
-            if complaint.code() in _REFUSALS:
+            if refused(complaint):
                 return sentence(complaint, self.bootstrap_servers)
         reason = self._complaints[0] if self._complaints else error
         return ConfigurationError(f"no Kafka broker answers at {self.bootstrap_servers}: {reason.str()}")
@@ -93,6 +98,6 @@ class Connection:
 
 def sentence(error: KafkaError, what: str) -> FraudstreamError:
     """What the brokers say of ``what``: NotPermittedError where they refuse us, else ConfigurationError."""
-    if error.code() in _REFUSALS:
+    if refused(error):
         return NotPermittedError(f"{what}: the brokers refuse us: {error.str()}")
     return ConfigurationError(f"{what}: {error.str()}")

@@ -50,11 +50,10 @@ def page(manifest: Manifest, test: Scored, baseline: Scored) -> str:
     )
 
 
-def fill(template: str, **parts: str) -> str:
-    """One of our pages with its style and ``parts`` in their places."""
-    here = files(__package__)
-    style = here.joinpath("page.css").read_text(encoding="utf-8")
-    return Template(here.joinpath(template).read_text(encoding="utf-8")).substitute(parts, style=style)
+def fill(template: str, package: str = "models", **parts: str) -> str:
+    """A page of a ``package`` of ours with the common style and ``parts`` in their places."""
+    style = files("models").joinpath("page.css").read_text(encoding="utf-8")
+    return Template(files(package).joinpath(template).read_text(encoding="utf-8")).substitute(parts, style=style)
 
 
 def figures(of: Evaluation) -> list[tuple[str, str]]:

@@ -13,7 +13,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from fraudstream.commands import drift_report, drift_run
 from fraudstream.commands.connection import Config
+from fraudstream.commands.drift_report import report
+from fraudstream.commands.drift_run import run
+from fraudstream.commands.options import with_settings
 from fraudstream.commands.store import AsJson, Endpoint, Store, moving, open_registry, trusted_keys
 from fraudstream.settings import read_settings
 from fraudstream.stored_file import local_copy, read_file, write_file
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415
 
 drift = typer.Typer(help="Watch what is scored for drift.", no_args_is_help=True, rich_markup_mode=None)
+drift.command()(with_settings(run, drift_run.SETTINGS))
+drift.command()(with_settings(report, drift_report.SETTINGS))
 
 
 class Span(StrEnum):
