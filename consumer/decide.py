@@ -122,11 +122,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``."""
+    """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``.
+
+    ``replay`` is the name under which they are decided again, None when live.
+    """
 
     topic: str
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    replay: str | None = None
 
 
 def decide(
@@ -175,6 +179,7 @@ def decide(
         bucket=buckets,
         lineages=lineages,
         reasons=given,
+        replay=source.replay,
     )
     return Verdict(decisions, rows, _undecodable(columns), rejected)
 
