@@ -190,8 +190,8 @@ class Worker:
             settings,
             cluster.topics,
             self._observe,
-            encode_sample=sample_encoder(settings),
             replay=None if plan is None else plan.name,
+            encode_sample=sample_encoder(settings),
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
