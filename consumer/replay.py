@@ -92,8 +92,6 @@ def replay_settings(settings: WorkerSettings, name: str) -> WorkerSettings:
             "sample_rate": 0.0,
             # The live worker of this machine may have its port.
             "metrics_port": 0,
-            # What is watched for drift is what was decided live.
-            "sample_rate": 0.0,
         }
     )
 
