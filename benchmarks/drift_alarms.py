@@ -71,14 +71,14 @@ class Real:
 def baseline_of(rng: np.random.Generator, rows: int) -> Baseline:
     """The baseline of a week without drift: independent normal features, and scores."""
     times = np.sort(rng.integers(0, 7 * DAY + DAY // 100, rows))
-    seen, scores = _rows(rng, rows, 0.0), None
+    seen, scores = quiet_rows(rng, rows), None
     period = Period("simulation", NAMES, times, _hashes(rng, rows), None, seen[:, :-1], seen[:, -1], scores)
     return build(period, "simulated", "1", {})
 
 
 def quiet(rng: np.random.Generator, baseline: Baseline, rows: int, windows: Iterable[int]) -> Quiet:
     """Windows like the baseline, through the whole of ``examine``."""
-    reports = [examine(_window(rng, _rows(rng, rows, 0.0), PANE), baseline, RULE) for _ in windows]
+    reports = [examine(window_of(rng, quiet_rows(rng, rows), PANE), baseline, RULE) for _ in windows]
     return Quiet(
         windows=len(reports),
         rows=rows,
@@ -93,7 +93,7 @@ def shifted(
     """Runs of at most so many windows in which the first feature has moved; all of them, for what else they name."""
     named = []
     for _ in runs:
-        reports = [examine(_window(rng, _rows(rng, rows, shift), scale), baseline, RULE) for _ in range(most)]
+        reports = [examine(window_of(rng, quiet_rows(rng, rows, shift), scale), baseline, RULE) for _ in range(most)]
         named.append({alarm.subject for report in reports for alarm in report.alarms})
     detected, alone = sum(NAMES[0] in subjects for subjects in named), sum(subjects == {NAMES[0]} for subjects in named)
     return Shifted(shift, scale.name, rows, len(named), detected, alone)
@@ -118,8 +118,8 @@ def _distributions(report: DriftReport) -> list[DriftTest]:
     return [test for test in report.tests if test.kind in (Kind.DISTRIBUTION, Kind.SCORE)]
 
 
-def _rows(rng: np.random.Generator, rows: int, shift: float) -> Rows:
-    """(rows, FEATURES + 1): the first feature moved by ``shift``, the scores last."""
+def quiet_rows(rng: np.random.Generator, rows: int, shift: float = 0.0) -> Rows:
+    """(rows, FEATURES + 1): rows like those of the baseline but for ``shift`` in the first feature, the scores last."""
     columns = np.empty((rows, FEATURES + 1), np.float32)
     columns[:, :-1] = rng.standard_normal((rows, FEATURES), dtype=np.float32)
     columns[:, 0] += shift
@@ -131,8 +131,9 @@ def _hashes(rng: np.random.Generator, count: int) -> NDArray[np.uint64]:
     return rng.integers(0, int(NO_LIMIT), count, dtype=np.uint64)
 
 
-def _window(rng: np.random.Generator, columns: Rows, scale: Scale, names: tuple[str, ...] = NAMES) -> Window:
-    return _of(_hashes(rng, len(columns)), columns, scale, 0, names)
+def window_of(rng: np.random.Generator, columns: Rows, scale: Scale) -> Window:
+    """A window with these rows."""
+    return _of(_hashes(rng, len(columns)), columns, scale, 0, NAMES)
 
 
 def _of(hashes: NDArray[np.uint64], columns: Rows, scale: Scale, start: int, names: tuple[str, ...]) -> Window:

@@ -28,9 +28,15 @@ def make_client(kind: type[Client], properties: Mapping[str, Any]) -> Client:
         raise ConfigurationError(f"kafka: {error}") from None
 
 
-def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None] = lambda _text: None) -> Consumer:
-    """A consumer with static membership that commits nothing by itself and reads only what is committed."""
-    return make_client(Consumer, consumer_properties(settings) | {"stats_cb": on_statistics})
+def make_consumer(
+    settings: WorkerSettings, on_statistics: Callable[[str], None] = lambda _text: None, *, tells_ends: bool = False
+) -> Consumer:
+    """A consumer with static membership that commits nothing by itself and reads only what is committed.
+
+    With ``tells_ends`` it says when it has come to the end of a partition.
+    """
+    own = {"enable.partition.eof": tells_ends, "stats_cb": on_statistics}
+    return make_client(Consumer, consumer_properties(settings) | own)
 
 
 def consumer_properties(settings: WorkerSettings) -> dict[str, Any]:

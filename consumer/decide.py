@@ -21,6 +21,7 @@ class Rejection(Enum):
     """Why a record that could be decoded is not scored."""
 
     MISSING_ID = "the transaction id is missing"
+    MISSING_UNIT = MISSING_UNIT
     OVERLONG_ID = f"the transaction id or the routing unit is longer than {LONGEST_ID} bytes"
     MISSING_EVENT_TIME = "the event time is missing"
     EVENT_TIME_OUT_OF_RANGE = "the event time is out of range"
@@ -41,10 +42,15 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Event times (ms since 1970) that are believed: from ``earliest`` to ``lead`` ms ahead of the clock."""
+    """What is accepted of a record.
+
+    Event times (ms since 1970) from ``earliest`` to ``lead`` ms ahead of the clock; and, unless ``unit_required``, that
+    it has no unit: then the control decides.
+    """
 
     earliest: int
     lead: int
+    unit_required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +122,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``."""
+    """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``.
+
+    ``replay`` is the name under which they are decided again, None when live.
+    """
 
     topic: str
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    replay: str | None = None
 
 
 def decide(
@@ -169,6 +179,7 @@ def decide(
         bucket=buckets,
         lineages=lineages,
         reasons=given,
+        replay=source.replay,
     )
     return Verdict(decisions, rows, _undecodable(columns), rejected)
 
@@ -214,6 +225,7 @@ def _validate(
     time, amount = _numbers(columns, roles.event_time), _numbers(columns, roles.amount)
     complaints = (
         (Rejection.MISSING_ID, _missing(transaction)),
+        (Rejection.MISSING_UNIT, _missing(unit) if bounds.unit_required else None),
         (Rejection.OVERLONG_ID, (transaction.length > LONGEST_ID) | (unit.length > LONGEST_ID)),
         (Rejection.MISSING_EVENT_TIME, time.null),
         (

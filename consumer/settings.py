@@ -67,6 +67,13 @@ class Payload(StrEnum):
     POINTER = "pointer"
 
 
+class MissingUnit(StrEnum):
+    """What becomes of a transaction that names no card, so that none of the variants can be drawn for it."""
+
+    DEAD_LETTER = "dead_letter"
+    CONTROL = "control"
+
+
 class WorkerSettings(BaseModel):
     """Everything a worker can be told. Read once, at the edge; frozen from then on."""
 
@@ -138,6 +145,10 @@ class WorkerSettings(BaseModel):
 
     id_field: str = Field("transaction_id", description="Input field that identifies the transaction.")
     unit_field: str = Field("card_id", description="Input field that is routed as one: the card.")
+    missing_unit: MissingUnit = Field(
+        MissingUnit.DEAD_LETTER,
+        description="A transaction without one: dead_letter, or control to let the control decide it as degraded.",
+    )
     event_time_field: str = Field("event_time", description="Input field with the event time in ms since 1970.")
     amount_field: str = Field("amount", description="Input field with the amount.")
     earliest_event_time: int = Field(

@@ -5,9 +5,9 @@ from dataclasses import astuple
 from functools import partial
 from typing import Any
 
-from consumer.decide import Roles, check_roles
+from consumer.decide import Bounds, Roles, check_roles
 from consumer.sampling import Batch, sample
-from consumer.settings import Format, WorkerSettings
+from consumer.settings import Format, MissingUnit, WorkerSettings
 from models.routing import SAMPLING_SALT_ID
 from schemas import decision, feature_sample, framing
 from schemas.errors import ConfigurationError
@@ -50,6 +50,12 @@ def transaction_reader(
 def roles_of(settings: WorkerSettings) -> Roles:
     """Which input field plays which part."""
     return Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
+
+
+def bounds_of(settings: WorkerSettings) -> Bounds:
+    """What is accepted of a record."""
+    lead = int(settings.event_time_lead_seconds * 1000)
+    return Bounds(settings.earliest_event_time, lead, settings.missing_unit is MissingUnit.DEAD_LETTER)
 
 
 def _known_schemas(settings: WorkerSettings) -> dict[int, Mapping[str, Any]]:

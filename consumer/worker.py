@@ -12,20 +12,23 @@ from prometheus_client import CollectorRegistry
 
 from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
-from consumer.decide import Bounds, Reasons, Rollout, Source, Verdict, decide
+from consumer.decide import Reasons, Rollout, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
 from consumer.follow import source_of
 from consumer.health import HealthServer
 from consumer.in_force import InForce
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
+from consumer.pinned import Pinned
 from consumer.records import RecordBatch
+from consumer.replay import Plan
 from consumer.sampling import Batch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
-from consumer.wire import decision_encoder, roles_of, sample_encoder
+from consumer.until import Until
+from consumer.wire import bounds_of, decision_encoder, roles_of, sample_encoder
 from schemas.columns import Columns
 from schemas.decision import Decisions, Outcome
 from schemas.errors import ConfigurationError
@@ -51,11 +54,13 @@ class Scoring:
         on_published: Callable[[RecordBatch, Verdict], None],
         clock: Callable[[], float] = time.time,
         encode_sample: Callable[[Batch], bytes] | None = None,
+        replay: str | None = None,
     ) -> None:
         self._in_force = in_force
+        self._replay = replay
         self._encode = encode
         self._roles = roles_of(settings)
-        self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
+        self._bounds = bounds_of(settings)
         explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
         self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
@@ -84,7 +89,7 @@ class Scoring:
         columns = serving.reader.read(records.values)
         decoded = time.perf_counter()
         begun = shadows.begin(columns) if columns.columns else {}
-        source = Source(records.topic, records.partitions, records.offsets)
+        source = Source(records.topic, records.partitions, records.offsets, self._replay)
         now = int(self._clock() * 1000)
         verdict = decide(columns, source, self._roles, self._bounds, serving.rollout, self._reasons, now)
         decided = time.perf_counter()
@@ -159,14 +164,14 @@ def _by_partition(partitions: np.ndarray) -> Iterator[tuple[int, list[int] | Non
 
 
 class Worker:
-    """One process, one slot: everything between the settings and the loop."""
+    """One process, one slot: everything between the settings and the loop; with a ``plan`` only what that replays."""
 
-    def __init__(self, settings: WorkerSettings, stopping: Stopping) -> None:
+    def __init__(self, settings: WorkerSettings, stopping: Stopping, plan: Plan | None = None) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
         self._registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self._registry)
-        self._source = source_of(settings, self.metrics)
+        self._source = source_of(settings, self.metrics) if plan is None else Pinned(settings, plan.decider)
         self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
         cluster = Cluster(settings)
         scoring = Scoring(
@@ -176,6 +181,7 @@ class Worker:
             cluster.topics,
             self._observe,
             encode_sample=sample_encoder(settings),
+            replay=None if plan is None else plan.name,
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
@@ -184,7 +190,11 @@ class Worker:
             else AtLeastOnce(make_producer)
         )
         self._delivery = delivery
-        consumer = make_consumer(settings, lambda text: self.metrics.observe_statistics(text, settings.input_topic))
+        consumer = make_consumer(
+            settings,
+            lambda text: self.metrics.observe_statistics(text, settings.input_topic),
+            tells_ends=plan is not None,
+        )
         self._loop = Loop(
             consumer,
             delivery,
@@ -194,6 +204,7 @@ class Worker:
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             start=settings.start,
+            until=None if plan is None else Until(plan.stops),
             observe=self.metrics.observe_times,
         )
         self._beat = time.monotonic()

@@ -51,6 +51,10 @@ class Connection:
             raise sentence(metadata.error, f"topic {topic}")
         return sorted(metadata.partitions)
 
+    def has_topic(self, topic: str) -> bool:
+        """Whether there is such a topic, as far as we may know. Raises as ``partitions``."""
+        return topic in self._all_topics()
+
     def create_topic(self, topic: str, partitions: int, settings: Mapping[str, str] = NO_SETTINGS) -> None:
         """Create the topic with the cluster's own replication factor, unless it is there. Raises as ``partitions``.
 

@@ -21,6 +21,7 @@ NOW = 1_700_000_000_000
 DAY = 86_400_000
 ROLES = Roles("transaction_id", "card_id", "event_time", "amount")
 BOUNDS = Bounds(earliest=946_684_800_000, lead=DAY)
+UNIT_OPTIONAL = replace(BOUNDS, unit_required=False)
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,10 @@ def transactions(v1, **columns):
 FLAGGED = (Outcome.REVIEW, Outcome.DECLINE)
 
 
-def run(columns, over=None, reason_codes=1, reasons_for=FLAGGED):
+def run(columns, over=None, reason_codes=1, reasons_for=FLAGGED, bounds=BOUNDS):
     n = len(columns.reason)
     source = Source("transactions", np.zeros(n, np.int32), np.arange(n, dtype=np.int64))
-    return decide(columns, source, ROLES, BOUNDS, over or rollout(), Reasons(reason_codes, reasons_for), NOW)
+    return decide(columns, source, ROLES, bounds, over or rollout(), Reasons(reason_codes, reasons_for), NOW)
 
 
 def test_scores_meet_the_policy_at_its_thresholds():
@@ -137,6 +138,8 @@ def test_a_reason_bears_the_code_of_its_feature_and_the_largest_comes_first():
         ("event_time", None, Rejection.MISSING_EVENT_TIME),
         ("event_time", 0, Rejection.EVENT_TIME_OUT_OF_RANGE),
         ("event_time", NOW + DAY + 1, Rejection.EVENT_TIME_OUT_OF_RANGE),
+        ("card_id", None, Rejection.MISSING_UNIT),
+        ("card_id", b"", Rejection.MISSING_UNIT),
         ("amount", None, Rejection.NON_FINITE_AMOUNT),
         ("amount", float("inf"), Rejection.NON_FINITE_AMOUNT),
         ("amount", float("nan"), Rejection.NON_FINITE_AMOUNT),
@@ -162,7 +165,9 @@ def test_without_a_card_the_control_decides_and_the_decision_says_so(others):
     second = replace(over.arms[1], scorer=FirstFeature(("amount", "V1")))
     cards = [None, b"", *others]
 
-    verdict = run(transactions([0.6] * len(cards), card_id=cards), replace(over, arms=(over.arms[0], second)))
+    over = replace(over, arms=(over.arms[0], second))
+
+    verdict = run(transactions([0.6] * len(cards), card_id=cards), over, bounds=UNIT_OPTIONAL)
 
     records = to_records(verdict.decisions)
     assert verdict.rejected == {}
@@ -181,7 +186,7 @@ def test_without_a_card_the_control_decides_and_the_decision_says_so(others):
 
 
 def test_without_a_card_as_without_anything_else_a_wrong_value_rejects_the_row():
-    verdict = run(transactions([0.6, float("inf")], card_id=[None, None]))
+    verdict = run(transactions([0.6, float("inf")], card_id=[None, None]), bounds=UNIT_OPTIONAL)
 
     assert verdict.rejected == {1: Rejection.NON_FINITE_FEATURE}
     assert verdict.decided.tolist() == [0]

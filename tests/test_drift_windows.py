@@ -139,10 +139,14 @@ def test_what_comes_after_the_allowed_lateness_is_in_no_window_and_is_counted():
 
 
 def test_an_event_from_the_future_of_its_worker_is_in_no_window_and_is_counted():
-    windows = fed([sample(NOON, NOON + DAY, sampled_at=NOON)], until=NOON + 3 * DAY)
+    ahead = sample(NOON, NOON + 2 * MINUTE, NOON + DAY, sampled_at=NOON)
+    windows = fed([ahead], until=NOON + 3 * DAY, scales=(PANE,))
+    found = told(windows)
 
-    assert ids(told(windows)["10m", NOON]) == [0]
-    assert windows.untimely.future == 1
+    assert found.keys() == {("10m", NOON)}
+    assert ids(found["10m", NOON]) == [0]
+    assert found["10m", NOON].counts.scored == 20
+    assert windows.untimely.future == 2
 
 
 def test_a_successor_tells_every_window_that_could_still_change_and_none_in_part():

@@ -88,8 +88,19 @@ def test_a_merged_sketch_holds_every_event_below_its_limit_and_has_room_for_more
     assert len(merged) >= min(capacity, len(everything))
 
 
+@given(EVENTS, EVENTS, st.integers(0, 41))
+def test_lowering_the_limit_leaves_what_a_sampler_with_that_limit_would_have_sent(before, after, limit):
+    lowered = sketch(before, capacity=100)
+    lowered.lower(np.uint64(limit))
+    for key, unit, row in after:
+        lowered.add(np.array([key], np.uint64), np.array([unit], np.uint64), np.array([row], np.float32))
+
+    kept, _ = slow([*before, *after], capacity=100)
+    assert held(lowered) == ([event for event in kept if event[0] < limit], limit)
+
+
 @given(EVENTS, st.integers(1, 12), st.integers(0, 41))
-def test_lowering_the_limit_leaves_what_a_sampler_with_that_limit_would_have_sent(events, capacity, limit):
+def test_lowering_the_limit_never_raises_it(events, capacity, limit):
     lowered = sketch(events, capacity)
     lowered.lower(np.uint64(limit))
 

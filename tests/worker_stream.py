@@ -90,20 +90,25 @@ class Stream:
         assert producer.flush(60) == 0
         return count
 
-    def start(self, *options, slot=0):
-        return self.run(
-            ("score",),
-            *(() if self.model is None else ("--model", self.model)),
+    @property
+    def connection(self):
+        """The options by which whatever reads or writes decisions finds its topics."""
+        return (
+            *("--bootstrap-servers", self.bootstrap, "--group", self.name, "--log-format", "json"),
+            *("--input-topic", self.input, "--samples-topic", self.samples),
             *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
+        )
+
+    def start(self, *options, slot=0):
+        return self.launch(
+            *("score", *self.connection),
+            *(() if self.model is None else ("--model", self.model)),
             *("--metrics-port", "0", "--slot", str(slot), *options),
         )
 
-    def run(self, command, *options):
-        command = [
-            *(sys.executable, "-m", "fraudstream", *command, "--log-format", "json"),
-            *("--bootstrap-servers", self.bootstrap, "--group", self.name),
-            *("--input-topic", self.input, "--samples-topic", self.samples, *options),
-        ]
+    def launch(self, *words):
+        """A command that runs until the test ends."""
+        command = [sys.executable, "-m", "fraudstream", *words]
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
         process.log = []
         # A pipe that nobody reads fills up, and the worker would stand still.
@@ -111,6 +116,11 @@ class Stream:
         process.reader.start()
         self.processes.append(process)
         return process
+
+    def run(self, *words, timeout=120):
+        """Another command on the same topics, to its end."""
+        command = [sys.executable, "-m", "fraudstream", *words, *self.connection]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
     def committed(self):
         """How many records the group has committed over all partitions."""

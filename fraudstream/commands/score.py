@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.supervisor import Supervisor
@@ -46,8 +47,8 @@ def score(
     sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_worker).run())
 
 
-def run_worker(settings: WorkerSettings) -> int:
-    """One worker in this process; its exit code."""
+def run_worker(settings: WorkerSettings, plan: Plan | None = None) -> int:
+    """One worker in this process, for a replay with its ``plan``; its exit code."""
     # One batch is scored at a time: threads inside the libraries would only fight for the cores of the workers.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)
@@ -56,7 +57,7 @@ def run_worker(settings: WorkerSettings) -> int:
             # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
             from consumer.worker import Worker  # noqa: PLC0415
 
-            Worker(settings, stopping).run()
+            Worker(settings, stopping, plan).run()
     except FraudstreamError as error:
         print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
         return error.exit_code

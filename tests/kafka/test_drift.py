@@ -44,8 +44,9 @@ class Watched(Stream):
 
     def watch(self, *options, slot=0):
         """A monitor that others may follow after six seconds."""
-        return self.run(
-            ("drift", "run"),
+        return self.launch(
+            *("drift", "run", "--bootstrap-servers", self.bootstrap, "--group", self.name, "--log-format", "json"),
+            *("--input-topic", self.input, "--samples-topic", self.samples),
             *("--drift-topic", self.drift, "--retrain-topic", self.requests, "--slot", str(slot)),
             *("--drift-metrics-port", "0", "--consumer-kafka", "session.timeout.ms=6000", *options),
         )
