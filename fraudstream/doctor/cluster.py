@@ -20,7 +20,7 @@ NEW_TOPIC_SECONDS = 1.0
 PROBE_AGE_MS = 300_000
 """The probe bears an old time, so that the marker of the brokers after it is the latest there is."""
 _QUIET: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
-TOPICS = {"input_topic": "READ", "decisions_topic": "WRITE", "dead_letters_topic": "WRITE"}
+RIGHTS = {"input_topic": "READ", "decisions_topic": "WRITE", "dead_letters_topic": "WRITE", "samples_topic": "WRITE"}
 
 
 class Cluster:
@@ -41,10 +41,11 @@ class Cluster:
         yield brokers
         if brokers.verdict is Verdict.WRONG:
             return
-        topics = {setting: self._topic(getattr(self._settings, setting)) for setting in TOPICS}
+        asked = [setting for setting in RIGHTS if setting != "samples_topic" or self._settings.sample_rate]
+        topics = {setting: self._topic(getattr(self._settings, setting)) for setting in asked}
         for setting, topic in topics.items():
             if isinstance(topic, Topic):
-                yield from topic_findings(setting, topic, TOPICS[setting])
+                yield from topic_findings(setting, topic, RIGHTS[setting])
             else:
                 yield Finding(setting, Verdict.WRONG, *self._missing(getattr(self._settings, setting), topic))
         yield self._group()
