@@ -26,11 +26,6 @@ PARTITIONS = 6
 BATCH_SIZE = 200
 PATIENCE_SECONDS = 120.0
 TICK_SECONDS = 0.005
-BROKER = {
-    # A broker that was killed may not come back before its old session has expired; 9 s by default.
-    "broker.session.timeout.ms": "2000",
-    "broker.heartbeat.interval.ms": "500",
-}
 
 
 class StalledError(FraudstreamError):
