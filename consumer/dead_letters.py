@@ -1,6 +1,7 @@
 """Say why a record could not be scored, in headers beside its unchanged bytes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from consumer.decide import Rejection
@@ -11,6 +12,15 @@ from schemas.columns import Reason
 ATTEMPT = "fraudstream.attempt"
 
 Headers = list[tuple[str, str | bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """Why a row was not decided: the stage that refused it, the reason by name, and in words that hold no value."""
+
+    stage: str
+    reason: str
+    message: str
 
 
 def letters(
@@ -25,14 +35,18 @@ def letters(
     ``partitions`` is the number of partitions of the dead-letter topic: where it has the partition of the source,
     the letter goes there, else its key decides.
     """
-    reasons = {row: ("decode", reason.name, _sentence(reason)) for row, reason in undecodable.items()}
-    reasons |= {row: ("validate", rejection.name, rejection.value) for row, rejection in rejected.items()}
-    return [_letter(records, row, topic, partitions, *reasons[row]) for row in sorted(reasons)]
+    complaints = complaints_of(undecodable, rejected)
+    return [_letter(records, row, topic, partitions, complaint) for row, complaint in complaints.items()]
 
 
-def _letter(
-    source: RecordBatch, row: int, topic: str, partitions: int, stage: str, reason: str, sentence: str
-) -> Letter:
+def complaints_of(undecodable: Mapping[int, Reason], rejected: Mapping[int, Rejection]) -> dict[int, Complaint]:
+    """What speaks against each row that was not decided, by its number, in order."""
+    complaints = {row: Complaint("decode", reason.name, _sentence(reason)) for row, reason in undecodable.items()}
+    complaints |= {row: Complaint("validate", each.name, each.value) for row, each in rejected.items()}
+    return dict(sorted(complaints.items()))
+
+
+def _letter(source: RecordBatch, row: int, topic: str, partitions: int, complaint: Complaint) -> Letter:
     partition = int(source.partitions[row])
     received = cast("Headers", source.messages[row].headers() or [])
     # The names that Kafka Connect gives its error headers (KIP-298), so that its tools read ours.
@@ -40,9 +54,9 @@ def _letter(
         "__connect.errors.topic": source.topic,
         "__connect.errors.partition": str(partition),
         "__connect.errors.offset": str(source.offsets[row]),
-        "__connect.errors.stage": stage,
-        "__connect.errors.class.name": reason,
-        "__connect.errors.exception.message": sentence,
+        "__connect.errors.stage": complaint.stage,
+        "__connect.errors.class.name": complaint.reason,
+        "__connect.errors.exception.message": complaint.message,
         ATTEMPT: str(_attempts(received) + 1),
     }
     headers = [(name, value) for name, value in received if name not in ours]

@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from models.routing import Experiment, buckets_of
+from models.routing import Experiment, buckets_in
 from models.scorer import Scorer
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
 from schemas.decision import Decisions, Lineage, Outcome, ReasonCode
@@ -205,8 +205,7 @@ def _kept(usable: NDArray[np.bool_], rejected: Mapping[int, Rejection]) -> NDArr
 def _route(
     unit: BytesColumn, rows: NDArray[np.int64], experiment: Experiment
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    units = [value or b"" for value in _take(unit, rows).to_list()]
-    buckets = buckets_of(units, experiment.seed)
+    buckets = buckets_in(_take(unit, rows), experiment.seed)
     return buckets, experiment.variant_of(buckets)
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh64_intdigest
 
+from models.xxh64 import xxh64
+from schemas.columns import BytesColumn
 from schemas.errors import ConfigurationError
 
 BUCKETS = 1_000_000
@@ -78,6 +80,11 @@ def buckets_of(units: Iterable[bytes], seed: int) -> NDArray[np.int64]:
     """
     digests = [xxh64_intdigest(unit, seed) for unit in units]
     return (np.array(digests, np.uint64) % np.uint64(BUCKETS)).astype(np.int64)
+
+
+def buckets_in(units: BytesColumn, seed: int) -> NDArray[np.int64]:
+    """The same of a whole column."""
+    return (xxh64(units, seed) % np.uint64(BUCKETS)).astype(np.int64)
 
 
 def two_way(control: str, challenger: str, challenger_share: float) -> tuple[Variant, ...]:
