@@ -13,7 +13,7 @@ demo: $(VENV)/ready ## watch real card transactions being scored, on this machin
 	@$(BIN)/fraudstream demo
 
 test: $(VENV)/ready ## every test, with a real Apache Kafka (REQUIRE_KAFKA=1: its absence is a failure)
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/ready ## style, types and the direction of imports
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -71,9 +71,11 @@ def test_a_loaded_model_scores_as_it_did_in_training(trained, rows, load):
 
 
 def test_scores_are_the_same_in_any_batch_and_on_any_number_of_threads(trained, rows, load):
-    alone = np.concatenate([load(trained[0]).score(rows[i : i + 1]) for i in range(50)])
+    model = load(trained[0])
 
-    assert np.array_equal(load(trained[0]).score(rows)[:50], alone)
+    alone = np.concatenate([model.score(rows[i : i + 1]) for i in range(50)])
+
+    assert np.array_equal(model.score(rows)[:50], alone)
     assert np.array_equal(load(trained[0], threads=2).score(rows)[:50], alone)
 
 

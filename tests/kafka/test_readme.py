@@ -6,15 +6,16 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from typer.testing import CliRunner
 
 from deploy.jvm import free_ports, start, wait_until
+from fraudstream.__main__ import app
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -122,23 +123,20 @@ def test_a_newcomer_sees_declined_transactions_of_a_topic(kafka, checkout, surro
     assert len({record["value"]["transaction_id"] for record in seen}) == 100
 
 
-def test_every_command_that_is_named_exists():
-    named = set(re.findall(r"`?fraudstream ([a-z]+)[ `]", README)) - {"worker"}
+def help_of(command):
+    """What ``fraudstream COMMAND --help`` prints."""
+    shown = CliRunner().invoke(app, [command, "--help"])
+    assert shown.exit_code == 0, command
+    return shown.output
 
-    for command in named:
-        done = subprocess.run(
-            [sys.executable, "-m", "fraudstream", command, "--help"], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, command
+
+def test_every_command_that_is_named_exists():
+    for command in set(re.findall(r"`?fraudstream ([a-z]+)[ `]", README)) - {"worker"}:
+        assert help_of(command)
 
 
 def test_every_option_that_is_named_exists():
-    helps = [
-        subprocess.run(
-            [sys.executable, "-m", "fraudstream", command, "--help"], capture_output=True, text=True, check=True
-        ).stdout
-        for command in ("score", "produce", "tail", "train", "demo")
-    ]
+    helps = [help_of(command) for command in ("score", "produce", "tail", "train", "demo")]
 
     for option in set(re.findall(r"--[a-z]+(?:-[a-z]+)*", README)):
         assert any(re.search(rf"{option}\b", text) for text in helps), option
