@@ -48,11 +48,15 @@ def load_rollout(settings: WorkerSettings) -> Rollout:
     """The models of the settings, each behind its variant. Raises ConfigurationError if one cannot be loaded."""
     if settings.model is None:
         raise ConfigurationError("model is not set: give the directory of a model, such as `fraudstream train` writes")
-    paths, variants = [settings.model], single("champion")
-    if settings.challenger is not None:
-        paths.append(settings.challenger)
+    paths = [settings.model] if settings.challenger is None else [settings.model, settings.challenger]
+    return rollout_of(_load_models(paths, settings), settings)
+
+
+def rollout_of(models: Sequence[Model], settings: WorkerSettings) -> Rollout:
+    """The champion and, if there are two models, the challenger, each for its share of the cards."""
+    variants = single("champion")
+    if len(models) > 1:
         variants = two_way("champion", "challenger", settings.challenger_share)
-    models = _load_models(paths, settings)
     experiment = Experiment(settings.experiment, 1, settings.salt_id, tuple(variants))
     arms = [_arm(model, experiment, index) for index, model in enumerate(models)]
     return Rollout(experiment, tuple(arms))

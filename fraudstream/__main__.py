@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from fraudstream.commands import batch
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
 from fraudstream.commands.explain import explain
@@ -30,6 +31,7 @@ app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
 app.command()(with_settings(score))
+app.command()(with_settings(batch.batch, batch.SETTINGS))
 app.command()(with_settings(config))
 
 

@@ -64,7 +64,8 @@ def _stripes(keys: NDArray[np.uint8], seed: int) -> Words:
     lanes = [np.full(len(keys), start, np.uint64) for start in starts]
     for at in range(0, keys.shape[1], 32):
         lanes = [_round(lane, _lane(keys, at + 8 * number, "<u8")) for number, lane in enumerate(lanes)]
-    hashes = sum((_rotated(lane, by) for lane, by in zip(lanes, (1, 7, 12, 18), strict=True)), np.uint64(0))
+    one, two, three, four = lanes
+    hashes = _rotated(one, 1) + _rotated(two, 7) + _rotated(three, 12) + _rotated(four, 18)
     for lane in lanes:
         hashes = (hashes ^ _round(np.uint64(0), lane)) * _P1 + _P4
     return hashes

@@ -23,22 +23,16 @@ _WIDER: dict[pa.DataType, pa.DataType] = {
 def is_number(kind: pa.DataType) -> bool:
     """Whether :func:`number_column` takes it."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
-    )
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    return any(test(kind) for test in tests)
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether it holds strings, or bytes that may be strings."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_binary_view(kind)
-    )
+    strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    binaries = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(test(kind) for test in (*strings, *binaries))
 
 
 def number_column(array: pa.Array) -> NumberColumn:
@@ -98,4 +92,3 @@ def _dense(array: pa.Array) -> pa.Array:
 
 def _values(array: pa.Array, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * dtype.itemsize)
-

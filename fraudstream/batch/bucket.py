@@ -18,6 +18,7 @@ from schemas.errors import FraudstreamError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART_BYTES = 16 * 2**20
 """S3 takes 10,000 parts of an object: files of up to 160 GB."""
@@ -143,7 +144,7 @@ class _Upload(io.RawIOBase):
         self._client = client
         self._place: dict[str, Any] = {"Bucket": bucket, "Key": key}
         self._waiting = bytearray()
-        self._parts: list[dict[str, Any]] = []
+        self._parts: list[CompletedPartTypeDef] = []
         with self._naming():
             begun = client.create_multipart_upload(**self._place)
         self._place["UploadId"] = begun["UploadId"]

@@ -97,7 +97,7 @@ def _parsed(strings: pa.Array, kind: pa.DataType, looks: str) -> tuple[pa.Array,
         return strings.cast(kind), _nowhere(strings)
     except pa.ArrowInvalid:
         trimmed = pc.ascii_trim_whitespace(strings)
-        plausible = pc.fill_null(pc.match_substring_regex(trimmed, looks), True)  # noqa: FBT003 - Arrow's own
+        plausible = pc.fill_null(pc.match_substring_regex(trimmed, looks), True)
         parsed, bad = _cast(pc.if_else(plausible, trimmed, None), kind)
         return parsed, bad | ~mask_of(plausible)
 

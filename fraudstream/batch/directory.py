@@ -30,7 +30,8 @@ class Directory:
     def files(self) -> list[DataFile]:
         """See Place."""
         with self._errors(self.root):
-            paths = [Path(folder) / name for folder, _, names in os.walk(self.root, onerror=_raise_unless_absent) for name in names]
+            walk = os.walk(self.root, onerror=_raise_unless_absent)
+            paths = [Path(folder) / name for folder, _, names in walk for name in names]
             found = [DataFile(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in paths]
         return sorted(found, key=lambda file: file.name)
 

@@ -19,6 +19,7 @@ from schemas.errors import ConfigurationError
 
 Rows = NDArray[np.int64]
 
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A column of ours: made from the column ``source`` of the file; ``wrong`` says what a cell is that cannot be."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fraudstream.batch.finished import Counts, Decider, Mark, mark_of
-from fraudstream.batch.places import KINDS, DataFile, Place, is_data
+from fraudstream.batch.places import DataFile, Place
 from fraudstream.batch.score import Task, score_file
 from fraudstream.batch.tables import Chunk
 from models.store import StoreUnavailableError
@@ -19,11 +19,15 @@ DEAD_LETTERS = "_dead-letters/"
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Files of one place. Those of a directory (``many``) bear their names in the ids that are derived for them."""
+    """Files of one place that can be read, at least one, and how many others it holds.
+
+    Those of a directory (``many``) bear their names in the ids that are derived for them.
+    """
 
     place: Place
     files: Sequence[DataFile]
     many: bool
+    passed_over: int
 
 
 class Watcher(Protocol):
@@ -67,15 +71,12 @@ class Summary:
 def plan(data: DataSet, out: Place, decider: Decider, *, overwrite: bool) -> list[Job]:
     """What there is to do, in order.
 
-    Raises ConfigurationError where there is nothing, where two files would get one output, and where an output is
-    there already that is not ours or, unless ``overwrite``, that was decided otherwise.
+    Raises ConfigurationError where two files would get one output, and where an output is there already that is not
+    ours or, unless ``overwrite``, that was decided otherwise.
     """
-    files = [file for file in data.files if is_readable(file.name)]
-    if not files:
-        raise ConfigurationError(f"{data.place.address('')} holds no file that ends in {' or '.join(KINDS)}")
     there = {file.name for file in out.files()}
     jobs: dict[str, Job] = {}
-    for file in files:
+    for file in data.files:
         task = _task(data, file.name, there)
         if task.output in jobs:
             other = jobs[task.output].task.address
@@ -83,11 +84,6 @@ def plan(data: DataSet, out: Place, decider: Decider, *, overwrite: bool) -> lis
         before = _before(out, task.output, decider, overwrite=overwrite) if task.output in there else None
         jobs[task.output] = Job(file, task, before)
     return list(jobs.values())
-
-
-def is_readable(name: str) -> bool:
-    """Whether it is data, of a kind that can be read."""
-    return is_data(name) and name.endswith(KINDS)
 
 
 def _task(data: DataSet, name: str, there: set[str]) -> Task:

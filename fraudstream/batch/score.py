@@ -69,7 +69,7 @@ def score_file(
             decisions.write(decided.decisions)
             letters.write(decided.dead_letters)
             counts.add(decided.counts)
-        if counts.rows and not counts.outcomes.total():
+        if counts.rows and not any(counts.outcomes.values()):
             raise FraudstreamError(f"{task.address}: none of its {counts.rows:,} rows can be decided ({counts.why()})")
         opened.check()
         decisions.finish(Mark(opened.digest(), decider.digest, decider.models, counts))
@@ -97,7 +97,7 @@ def _decide(chunk: Chunk, *, layout: Layout, decider: Decider, address: str, now
         decision_batch(replace(verdict.decisions, replay=REPLAY)),
         dead_letters(chunk, complaints, broken),
         Counts(
-            Counter({outcome.name.lower(): counted[outcome] for outcome in Outcome}),
+            {outcome.name.lower(): counted[outcome] for outcome in Outcome},
             Counter(complaint.reason for complaint in (*complaints.values(), *broken.values())),
         ),
     )

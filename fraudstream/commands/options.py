@@ -1,7 +1,7 @@
 """Offer every setting of the worker as an option of the command line, with the help that the setting carries."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -17,8 +17,10 @@ CONFIG_OPTION = typer.Option(
 )
 
 
-def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command that takes WorkerSettings becomes one that takes an option for each setting."""
+def with_settings(
+    command: Callable[..., Any], names: Iterable[str] = tuple(WorkerSettings.model_fields)
+) -> Callable[..., Any]:
+    """A command that takes WorkerSettings becomes one that takes an option for each setting in ``names``."""
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
 
     def run(*, config: Path | None = None, **options: Any) -> Any:
@@ -28,10 +30,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("config", keyword, default=None, annotation=Annotated[Path | None, CONFIG_OPTION])]
-    parameters += [
-        inspect.Parameter(name, keyword, default=None, annotation=_annotation(name))
-        for name in WorkerSettings.model_fields
-    ]
+    parameters += [inspect.Parameter(name, keyword, default=None, annotation=_annotation(name)) for name in names]
     parameters += [parameter.replace(kind=keyword) for parameter in own]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
