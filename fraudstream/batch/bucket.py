@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from botocore.exceptions import ClientError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from fraudstream.batch.places import DataFile, Opened
 from models.s3 import s3_client
@@ -125,15 +124,13 @@ class _Object(io.RawIOBase):
                         Range=f"bytes={first}-{first + count - 1}",
                         IfMatch=self._etag,
                     )
-                    content = response["Body"].read()
                 except ClientError as error:
                     if status_of(error) == PRECONDITION_FAILED:
                         raise FraudstreamError(f"{where}/{self._key} was changed while it was read") from error
                     raise
-                except (HTTPError, OSError):
-                    continue
-                if len(content) == count:
-                    return content
+                # botocore asks again by itself, but not once it has begun to answer.
+                with contextlib.suppress(HTTPClientError, IncompleteReadError):
+                    return response["Body"].read()
         raise StoreUnavailableError(f"{where}/{self._key} did not arrive whole in {self._attempts} attempts")
 
 

@@ -87,5 +87,15 @@ def dead_letters(chunk: Chunk, complaints: Mapping[int, Complaint], broken: Mapp
         "fraudstream.message": pa.array([complaint.message for complaint in told]),
     }
     rows = chunk.batch.take(pa.array([*complaints, *(None for _ in broken)], pa.int64()))
-    columns |= dict(zip(rows.schema.names, rows.columns, strict=True))
+    columns |= {name: _legible(rows.column(name)) for name in rows.schema.names}
     return pa.table(columns).sort_by("fraudstream.row")
+
+
+def _legible(array: pa.Array) -> pa.Array:
+    """The same, but that strings are strings: no reader of parquet takes other bytes for them."""
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        texts = [text if text is None else text.decode(errors="replace") for text in array.cast(pa.binary()).to_pylist()]
+        return pa.array(texts, array.type)
+    return array

@@ -18,7 +18,7 @@ from schemas.errors import ConfigurationError
 
 CHUNK_ROWS = 65_536
 _BUFFER = 2**16
-_CSV_BLOCK = 2**23
+_CSV_BLOCK = 2**21
 _MOST_BROKEN = 100_000
 _LONGEST_HEADER = 2**20
 
