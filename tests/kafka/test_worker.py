@@ -16,6 +16,8 @@ from urllib.request import urlopen
 
 import fastavro
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xgboost as xgb
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -228,6 +230,26 @@ def test_each_of_100_000_real_transactions_is_decided_once_as_a_row_by_row_oracl
     for _, record in decisions:
         assert record["experiment"]["bucket"] == bucket[record["unit"]]
         assert record["experiment"]["variant"] == ("challenger" if bucket[record["unit"]] >= 700_000 else "champion")
+
+
+def test_a_batch_over_the_same_rows_decides_each_as_the_worker_did(stream, sample, tmp_path):
+    count = len(sample)
+    records = list(transactions(sample, count))
+    stream.publish(records)
+    split = ("--challenger", stream.model, "--challenger-share", "0.3")
+    stream.start(*split)
+    rows = [fastavro.schemaless_reader(io.BytesIO(value[len(PREFIX) :]), TRANSACTION, None) for _, value in records]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "day.parquet")
+
+    live = {record["transaction_id"]: record for _, record in stream.read_decisions(count)}
+    command = [sys.executable, "-m", "fraudstream", "batch", "--in", tmp_path / "day.parquet", "--out", tmp_path / "out"]
+    subprocess.run([*command, "--model", stream.model, *split], check=True, capture_output=True)
+
+    batch = pq.read_table(tmp_path / "out" / "day.parquet").to_pylist()
+    same = ("unit", "event_time", "score", "decision", "policy", "experiment", "reason_codes")
+    assert len(batch) == len(live) == count
+    for record in batch:
+        assert [record[name] for name in same] == [live[record["transaction_id"]][name] for name in same]
 
 
 def score_row_by_row(model_dir, values):
