@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from benchmarks.bed import Bed
-from consumer.clients import admin_client, make_consumer, producer_maker
+from consumer.clients import make_consumer, producer_maker
 from consumer.decide import Arm, Rollout
 from consumer.delivery import produce
 from consumer.metrics import WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.settings import WorkerSettings
+from consumer.topics import Cluster
 from consumer.wire import decision_encoder, transaction_reader
-from consumer.worker import Scoring, check_topics, load_rollout
+from consumer.worker import Scoring, load_rollout
 from models.scorer import Scorer
 
 BATCH = 5_000
@@ -138,13 +139,13 @@ def profile(bed: Bed, source: str, events: int) -> dict[str, dict[str, float]]:
 def _scoring(settings: WorkerSettings, stages: Stages) -> Scoring:
     rollout = load_rollout(settings)
     arms = tuple(_timed_arm(arm, stages) for arm in rollout.arms)
-    admin, metrics = admin_client(settings), WorkerMetrics(CollectorRegistry())
+    cluster, metrics = Cluster(settings), WorkerMetrics(CollectorRegistry())
     return Scoring(
         Rollout(rollout.experiment, arms),
         stages.timed("decode", transaction_reader(settings, rollout.fields).read),
         stages.timed("encode", decision_encoder(settings)),
         settings,
-        check_topics(settings, admin),
+        cluster.topics,
         lambda _records, verdict: metrics.observe_verdict(verdict),
     )
 

@@ -1,15 +1,31 @@
 """Configure the Kafka clients so that no default of theirs can lose or repeat a record."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from consumer.settings import WorkerSettings
+from schemas.errors import ConfigurationError
 
 log = structlog.get_logger()
+
+LARGEST_MESSAGE = 2_000_000
+"""Bytes of one record, unless `message.max.bytes` says otherwise."""
+
+Client = TypeVar("Client", Consumer, Producer, AdminClient)
+
+
+def make_client(kind: type[Client], properties: Mapping[str, Any]) -> Client:
+    """A client with these properties. Raises ConfigurationError naming one that librdkafka does not take."""
+    try:
+        return kind(dict(properties))
+    except KafkaException as error:
+        raise ConfigurationError(f"kafka: {error.args[0].str().strip()}") from None
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"kafka: {error}") from None
 
 
 def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None] = lambda _text: None) -> Consumer:
@@ -23,49 +39,50 @@ def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None]
         "fetch.queue.backoff.ms": 5,
         "statistics.interval.ms": 5_000,
     }
-    return Consumer(
-        defaults
-        | _common(settings)
-        | settings.kafka
-        | settings.consumer_kafka
-        | {
-            "group.id": settings.group,
-            "group.instance.id": settings.slot_id,
-            "partition.assignment.strategy": "cooperative-sticky",
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "error",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "stats_cb": on_statistics,
-        }
-    )
+    ours = {
+        "group.id": settings.group,
+        "group.instance.id": settings.slot_id,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "error",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "stats_cb": on_statistics,
+    }
+    return make_client(Consumer, defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours)
 
 
-def producer_maker(settings: WorkerSettings) -> Callable[[Mapping[str, Any]], Producer]:
-    """A function that makes producers for this worker from the few properties that tell them apart."""
+def largest_message(settings: WorkerSettings) -> int:
+    """Bytes of the largest record that the producers take. Raises ConfigurationError if the setting is no number."""
+    given = (settings.kafka | settings.producer_kafka).get("message.max.bytes", LARGEST_MESSAGE)
+    try:
+        return int(given)
+    except ValueError:
+        raise ConfigurationError("kafka: message.max.bytes is no number") from None
+
+
+def producer_maker(settings: WorkerSettings, largest: int = LARGEST_MESSAGE) -> Callable[[Mapping[str, Any]], Producer]:
+    """A function that makes producers for this worker from the few properties that tell them apart.
+
+    ``largest`` is the size in bytes of the largest batch that the topics take: brokers count the batch as one.
+    """
     defaults = {
         # transaction > message > socket: with the defaults a transaction expires before its socket does.
         "transaction.timeout.ms": 30_000,
         "message.timeout.ms": 20_000,
         "socket.timeout.ms": 10_000,
         "linger.ms": 5,
-        "batch.size": 1_000_000,
+        "batch.size": min(1_000_000, largest),
         "queue.buffering.max.messages": max(100_000, 4 * settings.batch_size),
         "queue.buffering.max.kbytes": 262_144,
-        "message.max.bytes": 2_000_000,
+        "message.max.bytes": LARGEST_MESSAGE,
         "partitioner": "murmur2_random",
         "delivery.report.only.error": True,
     }
+    given = defaults | _common(settings) | settings.kafka | settings.producer_kafka
 
     def make(own: Mapping[str, Any]) -> Producer:
-        return Producer(
-            defaults
-            | _common(settings)
-            | settings.kafka
-            | settings.producer_kafka
-            | {"acks": "all", "enable.idempotence": True}
-            | dict(own)
-        )
+        return make_client(Producer, given | {"acks": "all", "enable.idempotence": True} | dict(own))
 
     return make
 
@@ -74,17 +91,18 @@ def _common(settings: WorkerSettings) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": settings.slot_id,
-        "error_cb": _log_error,
+        "error_cb": log_error,
         "log.connection.close": False,
         # One line a failure is enough: with the broker down librdkafka logs about twenty a second.
         "log_level": 3,
     }
 
 
-def _log_error(error: KafkaError) -> None:
+def log_error(error: KafkaError) -> None:
+    """Note what a client complains of."""
     log.warning("kafka_client", code=error.name(), reason=error.str())
 
 
-def admin_client(settings: WorkerSettings) -> AdminClient:
+def admin_client(settings: WorkerSettings, on_error: Callable[[KafkaError], None] = log_error) -> AdminClient:
     """An admin client; keep it in a variable, or its futures fail."""
-    return AdminClient(_common(settings) | settings.kafka)
+    return make_client(AdminClient, _common(settings) | settings.kafka | {"error_cb": on_error})

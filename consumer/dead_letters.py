@@ -1,15 +1,23 @@
-"""Say why a record could not be scored, in headers beside its unchanged bytes."""
+"""Say why a record could not be scored, in headers beside its bytes, or in their place."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import cast
 
 from consumer.decide import Rejection
 from consumer.delivery import Letter
 from consumer.records import RecordBatch
+from consumer.settings import Payload
 from schemas.columns import Reason
 
 ATTEMPT = "fraudstream.attempt"
+PAYLOAD = "fraudstream.payload"
+"""Header of a letter without the original bytes: ``redacted`` or ``pointer``."""
+PAYLOAD_SHA256 = "fraudstream.payload.sha256"
+PAYLOAD_LENGTH = "fraudstream.payload.length"
+TOO_LARGE = "fraudstream.payload.too_large"
+"""Header of a pointer that nobody asked for: how many bytes the whole letter would have had."""
 
 Headers = list[tuple[str, str | bytes | None]]
 
@@ -23,20 +31,28 @@ class Complaint:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetterTopic:
+    """Where letters go, how much of a record goes along, and the bytes of the largest letter that is taken.
+
+    Where the topic has the partition of the source, the letter goes there, else its key decides.
+    """
+
+    name: str
+    partitions: int
+    payload: Payload
+    largest: int
+
+
 def letters(
-    records: RecordBatch,
-    undecodable: Mapping[int, Reason],
-    rejected: Mapping[int, Rejection],
-    topic: str,
-    partitions: int,
+    records: RecordBatch, undecodable: Mapping[int, Reason], rejected: Mapping[int, Rejection], to: DeadLetterTopic
 ) -> list[Letter]:
     """One letter for each row that was not decided, in order; the message names the reason, never a value.
 
-    ``partitions`` is the number of partitions of the dead-letter topic: where it has the partition of the source,
-    the letter goes there, else its key decides.
+    A letter larger than the topic takes becomes a pointer to the record.
     """
     complaints = complaints_of(undecodable, rejected)
-    return [_letter(records, row, topic, partitions, complaint) for row, complaint in complaints.items()]
+    return [_letter(records, row, to, complaint) for row, complaint in complaints.items()]
 
 
 def complaints_of(undecodable: Mapping[int, Reason], rejected: Mapping[int, Rejection]) -> dict[int, Complaint]:
@@ -46,7 +62,13 @@ def complaints_of(undecodable: Mapping[int, Reason], rejected: Mapping[int, Reje
     return dict(sorted(complaints.items()))
 
 
-def _letter(source: RecordBatch, row: int, topic: str, partitions: int, complaint: Complaint) -> Letter:
+def size_of(letter: Letter) -> int:
+    """Bytes of the letter on the wire, at most: KIP-98's record with its longest lengths, in a batch of its own."""
+    headers = sum(len(name) + len(value or b"") + 10 for name, value in letter.headers)
+    return len(letter.value or b"") + len(letter.key or b"") + headers + 128
+
+
+def _letter(source: RecordBatch, row: int, to: DeadLetterTopic, complaint: Complaint) -> Letter:
     partition = int(source.partitions[row])
     received = cast("Headers", source.messages[row].headers() or [])
     # The names that Kafka Connect gives its error headers (KIP-298), so that its tools read ours.
@@ -59,9 +81,32 @@ def _letter(source: RecordBatch, row: int, topic: str, partitions: int, complain
         "__connect.errors.exception.message": complaint.message,
         ATTEMPT: str(_attempts(received) + 1),
     }
-    headers = [(name, value) for name, value in received if name not in ours]
-    headers += [(name, value.encode()) for name, value in ours.items()]
-    return Letter(topic, partition if partition < partitions else -1, source.keys[row], source.values[row], headers)
+    where = partition if partition < to.partitions else -1
+    bare = Letter(to.name, where, source.keys[row], None, _headers(ours))
+    theirs = [(name, value) for name, value in received if name not in ours]
+    whole = replace(bare, value=source.values[row], headers=theirs + bare.headers)
+    if to.payload is Payload.REDACTED:
+        return _fitting(bare, _fingerprint(source.values[row]), to)
+    if to.payload is Payload.POINTER:
+        return _fitting(bare, {PAYLOAD: "pointer"}, to)
+    if size_of(whole) > to.largest:
+        return _fitting(bare, {PAYLOAD: "pointer", TOO_LARGE: str(size_of(whole))}, to)
+    return whole
+
+
+def _fitting(bare: Letter, more: Mapping[str, str], to: DeadLetterTopic) -> Letter:
+    """The letter without a value, and without its key if that alone is too large."""
+    letter = replace(bare, headers=bare.headers + _headers(more))
+    return letter if size_of(letter) <= to.largest else replace(letter, key=None)
+
+
+def _fingerprint(value: bytes | None) -> dict[str, str]:
+    known = {} if value is None else {PAYLOAD_SHA256: sha256(value).hexdigest(), PAYLOAD_LENGTH: str(len(value))}
+    return {PAYLOAD: "redacted"} | known
+
+
+def _headers(texts: Mapping[str, str]) -> Headers:
+    return [(name, text.encode()) for name, text in texts.items()]
 
 
 def _attempts(received: Headers) -> int:

@@ -11,6 +11,7 @@ from models.routing import Experiment, buckets_in
 from models.scorer import Scorer
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
 from schemas.decision import Decisions, Lineage, Outcome, ReasonCode
+from schemas.errors import ConfigurationError
 
 LONGEST_ID = 512
 """Bytes; an id beyond it is an attack or a mistake, and would make decisions of any size."""
@@ -134,9 +135,11 @@ def decide(
 ) -> Verdict:
     """Validate, route, score, apply the policy and explain. ``now`` is ms since 1970.
 
-    Raises ConfigurationError if a feature of a model is not a number in the input.
+    Raises ConfigurationError if a role or a feature of a model has the wrong type in the input.
     """
     usable = columns.reason == Reason.OK
+    if not usable.any():  # where no schema is known yet there are not even columns
+        return _nothing_decided(columns, source, rollout, now)
     rejected = _validate(columns, usable, roles, bounds, now)
     rows = _kept(usable, rejected)
     buckets, variants = _route(_bytes(columns, roles.unit), rows, rollout.experiment)
@@ -166,8 +169,40 @@ def decide(
         lineages=tuple(arm.lineage for arm in rollout.arms),
         reasons=given,
     )
-    undecodable = {int(row): Reason(columns.reason[row]) for row in np.flatnonzero(~usable)}
-    return Verdict(decisions, rows, undecodable, rejected)
+    return Verdict(decisions, rows, _undecodable(columns), rejected)
+
+
+def check_roles(columns: Columns, roles: Roles) -> None:
+    """Raises ConfigurationError if a role is played by a field of the wrong type. Any number of rows will do."""
+    for name in (roles.transaction_id, roles.unit):
+        _bytes(columns, name)
+    for name in (roles.event_time, roles.amount):
+        _numbers(columns, name)
+
+
+def _undecodable(columns: Columns) -> dict[int, Reason]:
+    return {int(row): Reason(columns.reason[row]) for row in np.flatnonzero(columns.reason != Reason.OK)}
+
+
+def _nothing_decided(columns: Columns, source: Source, rollout: Rollout, now: int) -> Verdict:
+    rows = np.empty(0, np.int64)
+    no_bytes = BytesColumn(np.empty(0, np.uint8), rows, rows, None)
+    decisions = Decisions(
+        transaction_id=no_bytes,
+        unit=no_bytes,
+        topic=source.topic,
+        partition=source.partitions[rows],
+        offset=source.offsets[rows],
+        event_time=rows,
+        decided_at=now,
+        score=np.empty(0),
+        outcome=np.empty(0, np.uint8),
+        variant=np.empty(0, np.uint8),
+        bucket=rows,
+        lineages=tuple(arm.lineage for arm in rollout.arms),
+        reasons={},
+    )
+    return Verdict(decisions, rows, _undecodable(columns), {})
 
 
 def _validate(
@@ -301,12 +336,14 @@ def _take(column: BytesColumn, rows: NDArray[np.int64]) -> BytesColumn:
 
 
 def _bytes(columns: Columns, name: str) -> BytesColumn:
-    column = columns.columns[name]
-    assert isinstance(column, BytesColumn), name
+    column = columns.columns.get(name)
+    if not isinstance(column, BytesColumn):
+        raise ConfigurationError(f"The field {name} of the input is no string, so it cannot be an id or a card.")
     return column
 
 
 def _numbers(columns: Columns, name: str) -> NumberColumn:
-    column = columns.columns[name]
-    assert isinstance(column, NumberColumn), name
+    column = columns.columns.get(name)
+    if not isinstance(column, NumberColumn):
+        raise ConfigurationError(f"The field {name} of the input is no number, so it cannot be a time or an amount.")
     return column

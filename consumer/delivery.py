@@ -24,6 +24,10 @@ class PublishError(FraudstreamError):
     """Catch this to rewind to the committed offsets: the batch is not published, or it is not known to be."""
 
 
+class TooLargeError(PublishError):
+    """Catch this to make smaller records, too: the client or the brokers do not take one of this size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Messages:
     """Records for one partition, each ``{"value": bytes, "key": bytes | None}``; partition -1 lets the key decide."""
@@ -52,6 +56,8 @@ class Outbox:
     letters: list[Letter] = field(default_factory=list)
     on_published: Callable[[], None] = lambda: None
     """Called once, after the commit."""
+    on_too_large: Callable[[], None] = lambda: None
+    """Called when one of the records is larger than what is taken, before the batch is read again."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """How long each stage took that led to it."""
 
@@ -116,7 +122,7 @@ class ExactlyOnce:
             producer.commit_transaction(COMMIT_SECONDS)
         except (KafkaException, PublishError, BufferError) as error:
             self._replace(turn, error)
-            raise PublishError(f"the transaction failed: {error}") from error
+            raise _failure(f"the transaction failed: {error}", error) from error
         return time.perf_counter() - produced
 
     def _replace(self, turn: int, error: Exception) -> None:
@@ -125,21 +131,26 @@ class ExactlyOnce:
         self.replacements += 1
         if fault is Fault.NOT_PERMITTED:
             raise NotPermittedError(f"not permitted to publish as {self._ids[turn]}: {error}") from error
+        if fault is Fault.SLOT_TAKEN:
+            raise self._slot_taken("it is the member of the group that we were") from error
         if fault is Fault.FENCED:
             self._count_fence()
         if fault in {Fault.ABORT, Fault.RETRY}:
             with suppress(KafkaException):  # the next initialisation aborts what this could not
                 self._producers[turn].abort_transaction(COMMIT_SECONDS)
-        self._producers[turn].purge(in_flight=True)
+        with suppress(KafkaException):  # nothing is lost with it: it is thrown away
+            self._producers[turn].purge(in_flight=True)
         self._producers[turn] = self._initialised(self._ids[turn])
 
     def _count_fence(self) -> None:
         self._fences.append(time.monotonic())
         if len(self._fences) == FENCES_A_MINUTE and self._fences[-1] - self._fences[0] < 60:
-            raise ConfigurationError(
-                f"slot {self._slot_id} is used by another live process: it fenced this one {FENCES_A_MINUTE} times "
-                "within a minute; give each process a slot of its own"
-            )
+            raise self._slot_taken(f"it fenced this one {FENCES_A_MINUTE} times within a minute")
+
+    def _slot_taken(self, sign: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"slot {self._slot_id} is used by another live process: {sign}; give each process a slot of its own"
+        )
 
     def _initialised(self, transactional_id: str) -> Producer:
         producer = self._make({"transactional.id": transactional_id})
@@ -195,10 +206,11 @@ class AtLeastOnce:
             if fault_of(error) is Fault.NOT_PERMITTED:
                 raise NotPermittedError(f"not permitted to publish: {error}") from error
             self.replacements += 1
-            self._producer.purge(in_flight=True)
-            self._producer.poll(0)
+            with suppress(KafkaException):  # nothing is lost with it: it is thrown away
+                self._producer.purge(in_flight=True)
+                self._producer.poll(0)
             self.open()
-            raise PublishError(f"the batch was not published: {error}") from error
+            raise _failure(f"the batch was not published: {error}", error) from error
         return time.perf_counter() - produced
 
     def _await_acknowledgements(self, producer: Producer) -> None:
@@ -211,6 +223,13 @@ class AtLeastOnce:
     def close(self) -> None:
         """Drop the producer; every record was acknowledged before the last commit."""
         self._producer = None
+
+
+def _failure(sentence: str, error: Exception) -> PublishError:
+    too_large = isinstance(error, TooLargeError) or (
+        isinstance(error, KafkaException) and error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
+    )
+    return TooLargeError(sentence) if too_large else PublishError(sentence)
 
 
 def fault_of(error: Exception) -> Fault:
@@ -233,8 +252,9 @@ def _produce_all(producer: Producer, batch: Messages) -> None:
     accepted = producer.produce_batch(batch.topic, batch.messages, partition=batch.partition)
     if accepted == len(batch.messages):
         return
-    refused = [message for message in batch.messages if "_error" in message]
-    raise PublishError(
+    errors = [message["_error"] for message in batch.messages if "_error" in message]
+    too_large = any(error.code() == KafkaError.MSG_SIZE_TOO_LARGE for error in errors)
+    raise (TooLargeError if too_large else PublishError)(
         f"the client refused {len(batch.messages) - accepted} of {len(batch.messages)} records for {batch.topic}: "
-        f"{refused[0]['_error'] if refused else 'no reason given'}"
+        f"{errors[0] if errors else 'no reason given'}"
     )

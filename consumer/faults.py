@@ -4,7 +4,7 @@ from enum import Enum
 
 from confluent_kafka import KafkaError
 
-_NOT_PERMITTED = {
+_REFUSALS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -12,6 +12,7 @@ _NOT_PERMITTED = {
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes have no public name
 }
+_SLOT_TAKEN = "group.instance.id"
 _FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001
 
 
@@ -22,7 +23,18 @@ class Fault(Enum):
     ABORT = "abort, replace the producer, rewind"
     FATAL = "replace the producer without aborting, rewind"
     FENCED = "another process has this slot: replace the producer, rewind, and count"
+    SLOT_TAKEN = "stop: another process is the member of the group that we were"
     NOT_PERMITTED = "stop: a right is missing"
+
+
+def refused(error: KafkaError) -> bool:
+    """Whether the brokers say that a right is missing, or do not believe who we are."""
+    return error.code() in _REFUSALS
+
+
+def is_slot_taken(error: KafkaError) -> bool:
+    """Whether another live process is the static member that we are; librdkafka makes it a fatal error of its own."""
+    return error.code() == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and _SLOT_TAKEN in error.str())
 
 
 def classify(error: KafkaError) -> Fault:
@@ -31,15 +43,12 @@ def classify(error: KafkaError) -> Fault:
     The order matters: after a fatal error ``abort_transaction`` reports ``_CONFLICT`` and calls it retriable, so
     whoever asks ``retriable()`` first never stops (librdkafka's transactional producer manual, "error handling").
     """
-    code = error.code()
-    if code in _NOT_PERMITTED:
-        return Fault.NOT_PERMITTED
-    if code in _FENCED:
-        return Fault.FENCED
-    if error.fatal():
-        return Fault.FATAL
-    if error.txn_requires_abort():
-        return Fault.ABORT
-    if error.retriable():
-        return Fault.RETRY
-    return Fault.FATAL
+    signs = (
+        (refused(error), Fault.NOT_PERMITTED),
+        (is_slot_taken(error), Fault.SLOT_TAKEN),
+        (error.code() in _FENCED, Fault.FENCED),
+        (error.fatal(), Fault.FATAL),
+        (error.txn_requires_abort(), Fault.ABORT),
+        (error.retriable(), Fault.RETRY),
+    )
+    return next((fault for sign, fault in signs if sign), Fault.FATAL)

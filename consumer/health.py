@@ -50,8 +50,9 @@ class HealthServer:
 
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
-        except OSError as error:
-            raise ConfigurationError(f"metrics_port: cannot listen on {host}:{port} ({error.strerror})") from error
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such port"
+            raise ConfigurationError(f"metrics_port: cannot listen on {host}:{port} ({reason})") from error
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)

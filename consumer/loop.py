@@ -4,22 +4,22 @@ Knows Kafka, and nothing of fraud: what the batch means is the business of ``pro
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from consumer.delivery import Delivery, Outbox, Place, PublishError
-from consumer.faults import Fault, classify
+from consumer.delivery import Delivery, Outbox, Place, PublishError, TooLargeError
+from consumer.faults import is_slot_taken, refused
+from consumer.places import Places
 from consumer.records import RecordBatch
 from consumer.settings import Start
 from schemas.errors import ConfigurationError, NotPermittedError
 
 log = structlog.get_logger()
 
-BROKER_SECONDS = 30.0
 REWIND_PAUSE_SECONDS = 0.2
 
 
@@ -47,6 +47,7 @@ class Loop:
         process: Callable[[RecordBatch], Outbox],
         *,
         topic: str,
+        member: str,
         batch_size: int,
         poll_seconds: float,
         start: Start,
@@ -56,15 +57,16 @@ class Loop:
         self._delivery = delivery
         self._process = process
         self._topic = topic
+        self._member = member
         self._batch_size = batch_size
         self._poll_seconds = poll_seconds
-        self._start = start
+        self._places = Places(consumer, topic, start)
         self._observe = observe
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._prepared: _Prepared | None = None
         self._rewind_due = False
         self._assigned: set[int] = set()
-        self._begin: dict[int, int] = {}
+        self._due: set[int] = set()
         self.rebalances = 0
         self.rewinds = 0
 
@@ -76,6 +78,7 @@ class Loop:
     def open(self) -> None:
         """Initialise the producers, which settles what a predecessor left open, then join the group."""
         self._delivery.open()
+        self._places.open()
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
@@ -85,6 +88,8 @@ class Loop:
 
         Where little is waiting the batch is published at once: overlapped, it would wait for the next one to be taken.
         """
+        if self._due:
+            self._settle()
         started = time.perf_counter()
         records = self._take(0 if self._prepared else self._poll_seconds)
         consumed = time.perf_counter()
@@ -115,9 +120,25 @@ class Loop:
         """Go back to what the broker says is committed: it is right after any failed or doubtful commit."""
         self.rewinds += 1
         self._prepared, self._rewind_due = None, False
+        self._due |= self._assigned
         time.sleep(REWIND_PAUSE_SECONDS)
-        for partition in self._positions(self._consumer.assignment()):
-            self._consumer.seek(partition)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Put every partition that is due where it goes on; those whose place cannot be had now stay due, unread."""
+        for number, offset in self._places.of(self._due).items():
+            try:
+                self._consumer.seek(TopicPartition(self._topic, number, offset))
+            except KafkaException as error:  # assigned a moment ago, it may not be seekable yet
+                log.warning("rewind_postponed", partition=number, reason=error.args[0].str())
+            else:
+                self._due.discard(number)
+                self._consumer.resume([TopicPartition(self._topic, number)])
+        self._pause(self._due)
+
+    def _pause(self, partitions: Collection[int]) -> None:
+        if partitions:
+            self._consumer.pause([TopicPartition(self._topic, number) for number in sorted(partitions)])
 
     def _prepare(self, records: RecordBatch, waited: float) -> _Prepared:
         outbox = self._process(records)
@@ -134,7 +155,11 @@ class Loop:
     def _publish_now(self, prepared: _Prepared, group: object) -> _Prepared:
         started = time.perf_counter()
         place = Place(prepared.records.next_offsets(), self._consumer, group)
-        commit = self._delivery.publish(prepared.outbox, place)
+        try:
+            commit = self._delivery.publish(prepared.outbox, place)
+        except TooLargeError:
+            prepared.outbox.on_too_large()
+            raise
         prepared.seconds.update(produce=time.perf_counter() - started - commit, commit=commit)
         return prepared
 
@@ -159,8 +184,9 @@ class Loop:
             return None
         rest = self._consumer.consume(self._batch_size - 1, 0) if self._batch_size > 1 else []
         records = RecordBatch.of(self._topic, self._without_errors([first, *rest]))
-        if not self._assigned.issuperset(records.partitions.tolist()):
-            records = records.only(self._assigned)
+        readable = self._assigned - self._due
+        if not readable.issuperset(records.partitions.tolist()):
+            records = records.only(readable)
         return records if len(records) else None
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
@@ -173,8 +199,10 @@ class Loop:
 
     def _complain(self, error: KafkaError, message: Message) -> None:
         code = error.code()
-        if classify(error) is Fault.NOT_PERMITTED:
-            raise NotPermittedError(f"not permitted to read {self._topic}: {error.str()}")
+        if refused(error):
+            raise NotPermittedError(f"not permitted to read {self._topic} ({error.name()}: {error.str()})")
+        if is_slot_taken(error):
+            raise ConfigurationError(f"slot {self._member} is used by another live process: give each one of its own")
         if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's local code has no public name
             raise ConfigurationError(
                 f"{self._topic}[{message.partition()}]: the next offset to score no longer exists ({error.str()}); "
@@ -188,33 +216,19 @@ class Loop:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
-        consumer.incremental_assign(self._positions(partitions))
-        self._assigned.update(p.partition for p in partitions)
+        numbers = [p.partition for p in partitions]
+        found = self._places.of(numbers)
+        consumer.incremental_assign([TopicPartition(self._topic, n, found.get(n, OFFSET_BEGINNING)) for n in numbers])
+        self._assigned.update(numbers)
+        self._due.update(set(numbers) - found.keys())
+        self._pause(self._due)
         log.info("assigned", partitions=sorted(self._assigned))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
         consumer.incremental_unassign(partitions)
         self._assigned.difference_update(p.partition for p in partitions)
+        self._due &= self._assigned
         if self._prepared is not None:
             self._prepared, self._rewind_due = None, True
         log.info("revoked", partitions=sorted(p.partition for p in partitions))
-
-    def _positions(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
-        wanted = [TopicPartition(p.topic, p.partition) for p in partitions]
-        if not wanted:
-            return []
-        committed = self._consumer.committed(wanted, timeout=BROKER_SECONDS)
-        for partition in committed:
-            if partition.error is not None:
-                raise KafkaException(partition.error)
-            if partition.offset < 0:
-                partition.offset = self._beginning(partition)
-        return list(committed)
-
-    def _beginning(self, partition: TopicPartition) -> int:
-        """Where to begin without a committed offset: decided once, so that a rewind does not skip what came since."""
-        if partition.partition not in self._begin:
-            low, high = self._consumer.get_watermark_offsets(partition, timeout=BROKER_SECONDS)
-            self._begin[partition.partition] = low if self._start is Start.EARLIEST else high
-        return self._begin[partition.partition]

@@ -124,6 +124,7 @@ class WorkerMetrics:
         )
         self.scores = BatchHistogram("fraudstream_score", "Distribution of the scores.", SCORES, registry)
         self.lag = gauge("lag_records", "Records between the position and the last stable offset.", "partition")
+        self._lagging: set[str] = set()
         self.assigned = gauge("assigned_partitions", "Partitions that this worker owns.")
         self.rebalances = gauge("rebalances", "Assignments and revocations since the start.")
         self.rewinds = gauge("rewinds", "Returns to the committed offsets since the start.")
@@ -166,3 +167,8 @@ class WorkerMetrics:
             if partition.get("fetch_state") == "active" and partition["ls_offset"] >= 0:
                 position = max(partition["app_offset"], partition["committed_offset"], partition["lo_offset"])
                 self.lag.labels(name).set(max(0, partition["ls_offset"] - position))
+                self._lagging.add(name)
+        gone = {name for name in self._lagging if partitions.get(name, {}).get("fetch_state") != "active"}
+        for name in gone:
+            self.lag.remove(name)
+        self._lagging -= gone

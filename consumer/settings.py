@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from schemas.secrets import without_credentials
+
 OURS = {
     "transactional.id": "the slot decides it",
     "enable.idempotence": "delivery depends on it",
@@ -22,7 +24,17 @@ OURS = {
 }
 """librdkafka properties that the worker sets itself, and why a user may not."""
 
-SECRET = re.compile(r"password|secret|\.key$|key\.pem|token|jaas|user\.info|oauthbearer\.config", re.IGNORECASE)
+SECRET = re.compile(
+    r"pass(word|phrase)|secret|\.key$|key\.pem|token|jaas|user\.info|oauthbearer\.config", re.IGNORECASE
+)
+
+
+LARGEST_PORT = 65_535
+MOST_MILLISECONDS = 2**53
+"""Beyond it a time in ms is no exact float, and no date that anybody means."""
+
+SchemaId = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What Confluent's wire format has four bytes for."""
 
 
 class Delivery(StrEnum):
@@ -47,6 +59,14 @@ class Start(StrEnum):
     LATEST = "latest"
 
 
+class Payload(StrEnum):
+    """How much of a record its dead letter holds: the bytes, their digest and length, or only where it stands."""
+
+    ORIGINAL = "original"
+    REDACTED = "redacted"
+    POINTER = "pointer"
+
+
 class WorkerSettings(BaseModel):
     """Everything a worker can be told. Read once, at the edge; frozen from then on."""
 
@@ -68,6 +88,10 @@ class WorkerSettings(BaseModel):
     input_topic: str = Field("transactions", description="Where transactions come from.")
     decisions_topic: str = Field("fraud.decisions", description="Where decisions go.")
     dead_letters_topic: str = Field("fraud.dead-letters", description="Where records go that cannot be scored.")
+    dead_letter_payload: Payload = Field(
+        Payload.ORIGINAL,
+        description="What a dead letter holds of its record: original, redacted (digest and length) or pointer.",
+    )
     delivery: Delivery = Field(Delivery.EXACTLY_ONCE, description="exactly_once or at_least_once.")
     start: Start = Field(Start.EARLIEST, description="Where a group without an offset begins: earliest or latest.")
     batch_size: int = Field(5000, ge=1, le=100_000, description="Most records in one batch and one transaction.")
@@ -77,13 +101,13 @@ class WorkerSettings(BaseModel):
     input_schema: Path | None = Field(
         None, description="Avro schema file of the input; the shipped transaction if unset."
     )
-    input_schema_ids: dict[int, Path] = Field(
+    input_schema_ids: dict[SchemaId, Path] = Field(
         default_factory=dict,
         description="Pinned schema files by Confluent schema id, where there is no registry.",
     )
     output_format: Format = Field(Format.CONFLUENT, description="Framing of the decisions.")
-    output_schema_id: int = Field(
-        2, ge=0, description="Pinned Confluent schema id of decisions, where there is no registry."
+    output_schema_id: SchemaId = Field(
+        2, description="Pinned Confluent schema id of decisions, where there is no registry."
     )
     schema_registry_url: str | None = Field(None, description="Schema Registry; pinned schemas if unset.")
     schema_registry: dict[str, str] = Field(
@@ -100,10 +124,13 @@ class WorkerSettings(BaseModel):
     event_time_field: str = Field("event_time", description="Input field with the event time in ms since 1970.")
     amount_field: str = Field("amount", description="Input field with the amount.")
     earliest_event_time: int = Field(
-        946_684_800_000, description="Older event times (ms since 1970) are refused; default 2000-01-01."
+        946_684_800_000,
+        ge=-MOST_MILLISECONDS,
+        le=MOST_MILLISECONDS,
+        description="Older event times (ms since 1970) are refused; default 2000-01-01.",
     )
     event_time_lead_seconds: float = Field(
-        86_400, ge=0, description="Event times further ahead of the clock are refused."
+        86_400, ge=0, le=MOST_MILLISECONDS / 1000, description="Event times further ahead of the clock are refused."
     )
 
     model: Path | None = Field(None, description="Directory of the model (model.ubj and manifest.json).")
@@ -131,12 +158,12 @@ class WorkerSettings(BaseModel):
     metrics_port: int = Field(
         9464,
         ge=0,
-        le=65_535,
+        le=LARGEST_PORT,
         description="Their port for the first slot; each next slot takes the next port.",
     )
     log_format: Annotated[str, Field(pattern="^(console|json)$", description="console or json.")] = "console"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="Least level logged.")] = "info"
-    stop_seconds: float = Field(10, gt=0, description="Time that a worker has to end after SIGTERM.")
+    stop_seconds: float = Field(10, gt=0, le=3600, description="Time that a worker has to end after SIGTERM.")
 
     @field_validator("kafka", "consumer_kafka", "producer_kafka")
     @classmethod
@@ -154,6 +181,13 @@ class WorkerSettings(BaseModel):
             raise ValueError("challenger_share needs a challenger")
         return self
 
+    @model_validator(mode="after")
+    def _every_slot_has_a_port(self) -> "WorkerSettings":
+        last = self.metrics_port + self.slot + self.workers - 1
+        if self.metrics_port and last > LARGEST_PORT:
+            raise ValueError(f"metrics_port: slot {self.slot + self.workers - 1} would listen on {last}, no port")
+        return self
+
     @property
     def slot_id(self) -> str:
         """The name of this slot, the same after every restart."""
@@ -168,6 +202,6 @@ class WorkerSettings(BaseModel):
 def _mask(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _mask(key, inner) for key, inner in value.items()}
-    if isinstance(value, str) and "://" in value and "@" in value:
-        return re.sub(r"//.*@", "//****@", value)
+    if isinstance(value, str) and "://" in value:
+        value = without_credentials(value)
     return "****" if SECRET.search(name) and value else value

@@ -1,8 +1,11 @@
 """Choose how transactions are read from the wire and decisions are written to it, from the settings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from functools import partial
+from typing import Any
 
+from consumer.decide import Roles, check_roles
 from consumer.settings import Format, WorkerSettings
 from schemas import decision, framing
 from schemas.load import load, load_file
@@ -15,29 +18,40 @@ TRANSACTION_SCHEMA_ID = 1
 def transaction_reader(settings: WorkerSettings, features: Sequence[str]) -> framing.RecordReader:
     """A reader of payloads into the columns that the worker needs.
 
-    Raises ConfigurationError if the schema lacks a role or a feature.
+    Raises ConfigurationError if the schema lacks a role or a feature, or has a role with the wrong type.
     """
-    roles = (settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
-    fields = tuple(dict.fromkeys((*roles, *features)))
-    schema = load_file(settings.input_schema) if settings.input_schema else load("transaction")
-    if settings.input_format is Format.JSON:
-        return framing.json(schema, fields)
-    if settings.input_format is Format.SINGLE_OBJECT:
-        return framing.single_object([schema], fields)
-    if settings.schema_registry_url is not None:
+    roles = roles_of(settings)
+    fields = tuple(dict.fromkeys((*astuple(roles), *features)))
+    if settings.input_format is Format.CONFLUENT and settings.schema_registry_url is not None:
         subjects = settings.schema_subjects or [f"{settings.input_topic}-value"]
         return framing.confluent(_registry(settings, subjects), fields)
-    pinned = {number: load_file(path) for number, path in settings.input_schema_ids.items()}
-    return framing.confluent(PinnedSchemas(pinned or {TRANSACTION_SCHEMA_ID: schema}), fields)
+    schemas = _known_schemas(settings)
+    for schema in schemas.values():
+        check_roles(framing.json(schema, astuple(roles)).read([]), roles)
+    if settings.input_format is Format.JSON:
+        return framing.json(schemas[TRANSACTION_SCHEMA_ID], fields)
+    if settings.input_format is Format.SINGLE_OBJECT:
+        return framing.single_object([*schemas.values()], fields)
+    return framing.confluent(PinnedSchemas(schemas), fields)
+
+
+def roles_of(settings: WorkerSettings) -> Roles:
+    """Which input field plays which part."""
+    return Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
+
+
+def _known_schemas(settings: WorkerSettings) -> dict[int, Mapping[str, Any]]:
+    """The schemas of the input that stand in files, by Confluent schema id."""
+    if settings.input_format is Format.CONFLUENT and settings.input_schema_ids:
+        return {number: load_file(path) for number, path in settings.input_schema_ids.items()}
+    return {TRANSACTION_SCHEMA_ID: load_file(settings.input_schema) if settings.input_schema else load("transaction")}
 
 
 def input_fields(settings: WorkerSettings) -> frozenset[str] | None:
     """Names of the fields that every record will have; None where a registry gives the schemas, as records come."""
     if settings.input_format is Format.CONFLUENT and settings.schema_registry_url is not None:
         return None
-    schemas = [load_file(settings.input_schema) if settings.input_schema else load("transaction")]
-    if settings.input_format is Format.CONFLUENT and settings.input_schema_ids:
-        schemas = [load_file(path) for path in settings.input_schema_ids.values()]
+    schemas = _known_schemas(settings).values()
     return frozenset.intersection(*(frozenset(field["name"] for field in schema["fields"]) for schema in schemas))
 
 

@@ -1,32 +1,29 @@
 """Assemble one worker from its settings, check that it can work, and run it until told to stop."""
 
 import gc
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import structlog
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
-from consumer.clients import admin_client, make_consumer, producer_maker
-from consumer.dead_letters import letters
-from consumer.decide import Arm, Bounds, Reasons, Roles, Rollout, Source, Thresholds, Verdict, decide
-from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Messages, Outbox
+from consumer.clients import make_consumer, producer_maker
+from consumer.dead_letters import DeadLetterTopic, letters, size_of
+from consumer.decide import Arm, Bounds, Reasons, Rollout, Source, Thresholds, Verdict, decide
+from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
 from consumer.health import HealthServer
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
-from consumer.wire import decision_encoder, input_fields, transaction_reader
+from consumer.stopping import Stopping
+from consumer.topics import BrokerUnavailableError, Cluster, Topics
+from consumer.wire import decision_encoder, input_fields, roles_of, transaction_reader
 from models.artifact import check_features, load
 from models.model import Model
 from models.routing import Experiment, single, two_way
@@ -40,8 +37,9 @@ from schemas.registry import RegistryUnavailableError
 
 log = structlog.get_logger()
 
-BROKER_SECONDS = 10.0
-REGISTRY_PAUSE_SECONDS = 1.0
+OUTAGE_PAUSE_SECONDS = 1.0
+SMALL_LETTER = 4096
+"""Bytes; where even letters of this size are refused, it is not the letters."""
 
 
 def load_rollout(settings: WorkerSettings) -> Rollout:
@@ -98,34 +96,6 @@ def _arm(model: Model, experiment: Experiment, index: int) -> Arm:
     return Arm(model, thresholds, lineage, required, model.codes)
 
 
-@dataclass(frozen=True, slots=True)
-class Topics:
-    """The partitions of the topics that the worker writes and reads."""
-
-    input: int
-    decisions: int
-    dead_letters: int
-
-
-def check_topics(settings: WorkerSettings, admin: AdminClient) -> Topics:
-    """Ask the broker for the three topics. Raises ConfigurationError naming what is missing."""
-    try:
-        known = admin.list_topics(timeout=BROKER_SECONDS).topics
-    except KafkaException as error:
-        raise ConfigurationError(
-            f"bootstrap_servers: no broker answers at {settings.bootstrap_servers} ({error.args[0].str()})"
-        ) from error
-    names = {
-        "input_topic": settings.input_topic,
-        "decisions_topic": settings.decisions_topic,
-        "dead_letters_topic": settings.dead_letters_topic,
-    }
-    for setting, name in names.items():
-        if name not in known:
-            raise ConfigurationError(f"{setting}: topic {name} does not exist on {settings.bootstrap_servers}")
-    return Topics(*(len(known[name].partitions) for name in names.values()))
-
-
 class Scoring:
     """What a batch of transactions means: the function that the loop calls, from records to an outbox."""
 
@@ -135,25 +105,35 @@ class Scoring:
         read: Callable[[Sequence[bytes | None]], Columns],
         encode: Callable[[Decisions], list[bytes]],
         settings: WorkerSettings,
-        topics: Topics,
+        ask_topics: Callable[[], Topics],
         on_published: Callable[[RecordBatch, Verdict], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rollout = rollout
         self._read = read
         self._encode = encode
-        self._roles = Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
+        self._roles = roles_of(settings)
         self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
         explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
         self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
-        self._dead_letters_topic = settings.dead_letters_topic
-        self._topics = topics
+        self._ask_topics = ask_topics
+        self._topics = topics = ask_topics()
+        self._dead_letters = DeadLetterTopic(
+            settings.dead_letters_topic, topics.dead_letters, settings.dead_letter_payload, topics.largest
+        )
         self._clock = clock
         self._on_published = on_published
 
+    @property
+    def largest_record(self) -> int:
+        """Bytes of the largest record that the outputs take, as far as is known."""
+        return self._topics.largest
+
     def __call__(self, records: RecordBatch) -> Outbox:
         """Decode, decide and encode one batch."""
+        if records.partitions.max() >= self._topics.input:
+            self._ask_again()
         started = time.perf_counter()
         columns = self._read(records.values)
         decoded = time.perf_counter()
@@ -161,16 +141,31 @@ class Scoring:
         now = int(self._clock() * 1000)
         verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reasons, now)
         decided = time.perf_counter()
-        dead = letters(
-            records, verdict.undecodable, verdict.rejected, self._dead_letters_topic, self._topics.dead_letters
-        )
+        dead = letters(records, verdict.undecodable, verdict.rejected, self._dead_letters)
         messages = list(self._messages(records, verdict))
         seconds = {
             "decode": decoded - started,
             "decide": decided - decoded,
             "encode": time.perf_counter() - decided,
         }
-        return Outbox(messages, dead, partial(self._on_published, records, verdict), seconds)
+        on_published, on_too_large = partial(self._on_published, records, verdict), partial(self._shrink, dead)
+        return Outbox(messages, dead, on_published, on_too_large, seconds)
+
+    def _ask_again(self) -> None:
+        """The input has grown: whether the outputs have as many partitions is known no more."""
+        self._topics = self._ask_topics()
+        self._dead_letters = replace(self._dead_letters, partitions=self._topics.dead_letters)
+
+    def _shrink(self, dead: Sequence[Letter]) -> None:
+        """Half the size of the largest letter that may have been refused: brokers need not tell what they take."""
+        largest = max(map(size_of, dead), default=0)
+        if largest <= SMALL_LETTER:
+            raise ConfigurationError(
+                f"{self._decisions_topic} does not take records as large as our decisions: raise max.message.bytes of "
+                f"the topic, or lower batch.size in producer_kafka; we sent at most {self._topics.largest} bytes"
+            )
+        self._dead_letters = replace(self._dead_letters, largest=largest // 2)
+        log.warning("smaller_dead_letters", largest=largest // 2)
 
     def _messages(self, records: RecordBatch, verdict: Verdict) -> Iterator[Messages]:
         values = self._encode(verdict.decisions)
@@ -203,12 +198,11 @@ def _by_partition(partitions: np.ndarray) -> Iterator[tuple[int, list[int] | Non
 class Worker:
     """One process, one slot: everything between the settings and the loop."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, stopping: Stopping) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
         rollout = load_rollout(settings)
-        self._admin = admin_client(settings)
-        topics = check_topics(settings, self._admin)
+        cluster = Cluster(settings)
         self._registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self._registry)
         for arm in rollout.arms:
@@ -220,10 +214,10 @@ class Worker:
             self._reader.read,
             decision_encoder(settings),
             settings,
-            topics,
+            cluster.topics,
             self._observe,
         )
-        make_producer = producer_maker(settings)
+        make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
             ExactlyOnce(make_producer, settings.slot_id)
             if settings.delivery is DeliveryMode.EXACTLY_ONCE
@@ -236,13 +230,14 @@ class Worker:
             delivery,
             scoring,
             topic=settings.input_topic,
+            member=settings.slot_id,
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             start=settings.start,
             observe=self.metrics.observe_times,
         )
         self._beat = time.monotonic()
-        self._stopping = False
+        self._stopping = stopping
         self._columnar = True
 
     def run(self) -> None:
@@ -252,33 +247,29 @@ class Worker:
             self.settings.metrics_port and self.settings.metrics_port + self.settings.slot,
             self._registry,
             alive=lambda: time.monotonic() - self._beat < 120,
-            ready=lambda: bool(self._loop.assigned) and not self._stopping,
+            ready=lambda: bool(self._loop.assigned) and not self._stopping.requested,
         )
         try:
-            with _stop_signals(self._stop):
-                self._loop.open()
-                log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
-                _spare_the_collector()
-                self._run_until_stopped()
+            self._loop.open()
+            log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
+            _spare_the_collector()
+            self._run_until_stopped()
         finally:
             self._loop.close()
             server.close()
             log.info("stopped", slot=self.settings.slot_id)
 
     def _run_until_stopped(self) -> None:
-        while not self._stopping:
+        while not self._stopping.requested:
             self._beat = time.monotonic()
             try:
                 self._loop.run_once()
-            except RegistryUnavailableError as error:
+            except (RegistryUnavailableError, BrokerUnavailableError) as error:
                 # Not the records' fault: keep the place and ask again.
-                log.warning("registry_unavailable", reason=str(error))
+                log.warning("unavailable", reason=str(error))
                 self._loop.rewind()
-                time.sleep(REGISTRY_PAUSE_SECONDS)
+                time.sleep(OUTAGE_PAUSE_SECONDS)
             self._observe_loop()
-
-    def _stop(self) -> None:
-        self._stopping = True
 
     def _observe(self, records: RecordBatch, verdict: Verdict) -> None:
         now = time.time() * 1000
@@ -306,19 +297,3 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 10, 10)
-
-
-@contextmanager
-def _stop_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` on SIGTERM and SIGINT; a second one ends the process at once."""
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        stop()
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

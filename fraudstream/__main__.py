@@ -4,13 +4,14 @@ import sys
 
 import typer
 
-from fraudstream.commands import batch
+from fraudstream.commands.batch import BATCH_SETTINGS, batch
 from fraudstream.commands.config import config
 from fraudstream.commands.demo import demo
 from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
+from fraudstream.commands.rollout import rollout
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
 from fraudstream.commands.train import train
@@ -27,11 +28,12 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(train)
 app.add_typer(models, name="models")
+app.add_typer(rollout, name="rollout")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
 app.command()(with_settings(score))
-app.command()(with_settings(batch.batch, batch.SETTINGS))
+app.command()(with_settings(batch, BATCH_SETTINGS))
 app.command()(with_settings(config))
 
 

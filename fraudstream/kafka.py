@@ -4,21 +4,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from consumer.clients import make_client
+from consumer.faults import refused
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 
 ANSWER_SECONDS = 10.0
-
-_REFUSALS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes have no other name
-}
 
 
 class Connection:
@@ -32,10 +26,14 @@ class Connection:
         # log_level 0: what librdkafka would log comes back as an error, and that becomes the one sentence.
         self.properties: dict[str, Any] = {"log_level": 0} | dict(properties)
         self.properties["bootstrap.servers"] = bootstrap_servers
-        try:
-            self._admin = AdminClient(self.properties | {"error_cb": self._complaints.append})
-        except KafkaException as error:
-            raise ConfigurationError(f"kafka: {error.args[0].str()}") from None
+        self._admin = make_client(AdminClient, self.properties | {"error_cb": self._complaints.append})
+
+    def consumer(self, given: Mapping[str, str], ours: Mapping[str, Any]) -> Consumer:
+        """A consumer of this cluster: ``ours`` over what all clients were given over ``given``.
+
+        Raises ConfigurationError for a property that librdkafka does not know.
+        """
+        return make_client(Consumer, dict(given) | self.properties | dict(ours))
 
     def partitions(self, topic: str) -> list[int]:
         """The topic's partitions.
@@ -85,7 +83,7 @@ class Connection:
 
     def _unreachable(self, error: KafkaError) -> FraudstreamError:
         for complaint in self._complaints:
-            if complaint.code() in _REFUSALS:
+            if refused(complaint):
                 return sentence(complaint, self.bootstrap_servers)
         reason = self._complaints[0] if self._complaints else error
         return ConfigurationError(f"no Kafka broker answers at {self.bootstrap_servers}: {reason.str()}")
@@ -93,6 +91,6 @@ class Connection:
 
 def sentence(error: KafkaError, what: str) -> FraudstreamError:
     """What the brokers say of ``what``: NotPermittedError where they refuse us, else ConfigurationError."""
-    if error.code() in _REFUSALS:
+    if refused(error):
         return NotPermittedError(f"{what}: the brokers refuse us: {error.str()}")
     return ConfigurationError(f"{what}: {error.str()}")

@@ -56,7 +56,7 @@ def _consumer(connection: Connection, settings: WorkerSettings) -> Consumer:
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
     }
-    return Consumer(settings.consumer_kafka | connection.properties | ours)
+    return connection.consumer(settings.consumer_kafka, ours)
 
 
 def _record_at(consumer: Consumer, topic: str, partition: int, offset: int) -> Message:

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -147,7 +147,7 @@ def from_json(data: bytes, source: str) -> Manifest:
         raise BadModelError(f"{source} is larger than a manifest may be: {len(data):,} of {MAX_BYTES:,} bytes")
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-        json.loads(data, object_pairs_hook=_once)
+        json.loads(data, object_pairs_hook=once)
     except RecursionError as error:
         raise BadModelError(f"{source} is not a model manifest: it is nested too deeply") from error
     except ValueError as error:
@@ -165,7 +165,7 @@ def brief(error: Exception) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(error)[:200])
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Two readers of an object that names something twice may each take another one of the two."""
     members = dict(pairs)
     if len(members) != len(pairs):

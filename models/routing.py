@@ -1,7 +1,8 @@
 """Pick the variant that scores a card, from a hash of the card alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,21 @@ from schemas.columns import BytesColumn
 from schemas.errors import ConfigurationError
 
 BUCKETS = 1_000_000
+
+Range = tuple[int, int]
+"""Half-open: buckets from the first number on, up to but without the second."""
+
+CONTROL = 0
+"""Index of the variant that has what no other has."""
+
+NO_BUCKET = -1
+"""Where a card would have a bucket, if one were known."""
+
+MISSING_UNIT = "the routing unit is missing"
+"""Why a transaction went to the control without a draw."""
+
+SAMPLING_SALT_ID = "feature-samples-1"
+"""Salt of the feature samples. No experiment may have it: the sample would hold all of a challenger's cards or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +40,24 @@ class Variant:
     @property
     def share(self) -> float:
         """The probability that a card is assigned to this variant."""
-        return sum(end - start for start, end in self.ranges) / BUCKETS
+        return self.size / BUCKETS
+
+    @property
+    def size(self) -> int:
+        """How many buckets it has."""
+        return _size(self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Where n transactions go: ``buckets`` (n,) int64 and ``variants`` (n,) uint8, an index into those of the split.
+
+    Where ``missing`` (n,) bool there was no unit to draw by: the control has it, with NO_BUCKET, for MISSING_UNIT.
+    """
+
+    buckets: NDArray[np.int64]
+    variants: NDArray[np.uint8]
+    missing: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +120,15 @@ def buckets_in(units: BytesColumn, seed: int) -> NDArray[np.int64]:
     return (xxh64(units, seed) % np.uint64(BUCKETS)).astype(np.int64)
 
 
+def assign(units: Sequence[bytes | None], missing: NDArray[np.bool_], experiment: Experiment) -> Assignment:
+    """Draw for n units. Where ``missing`` (n,) bool there is none, and what stands in ``units`` is not looked at."""
+    buckets = np.full(len(units), NO_BUCKET, np.int64)
+    buckets[~missing] = buckets_of((unit for unit in compress(units, ~missing) if unit is not None), experiment.seed)
+    variants = experiment.variant_of(buckets)
+    variants[missing] = CONTROL
+    return Assignment(buckets, variants, missing)
+
+
 def two_way(control: str, challenger: str, challenger_share: float) -> tuple[Variant, ...]:
     """The variants of a two-way split; the challenger takes the last buckets, so that ramping it up keeps its cards.
 
@@ -94,8 +136,64 @@ def two_way(control: str, challenger: str, challenger_share: float) -> tuple[Var
     """
     if not 0 <= challenger_share <= 1:
         raise ConfigurationError(f"the challenger's share must lie between 0 and 1, not {challenger_share}")
-    edge = BUCKETS - round(challenger_share * BUCKETS)
-    return Variant(control, ((0, edge),)), Variant(challenger, ((edge, BUCKETS),))
+    return resplit((), control, {challenger: round(challenger_share * BUCKETS)})
+
+
+def resplit(before: Sequence[Variant], control: str, challengers: Mapping[str, int]) -> tuple[Variant, ...]:
+    """A split in which ``challengers`` have so many buckets and ``control`` the rest; the fewest cards move.
+
+    ``before`` is the split in force, or nothing. A variant that shrinks gives up exactly what it has too much, the
+    control its last buckets and a challenger its first, so that one that is ramped up again gets the same cards again.
+
+    Raises ConfigurationError where the challengers ask for more than there is, or for less than nothing.
+    """
+    sizes = {control: BUCKETS - sum(challengers.values()), **challengers}
+    if min(sizes.values()) < 0:
+        raise ConfigurationError("the shares of the challengers must lie between 0 and 1, and so must their sum")
+    kept: dict[str, list[Range]] = {}
+    free: list[Range] = [] if before else [(0, BUCKETS)]
+    for variant in before:
+        ranges, most = sorted(variant.ranges), sizes.get(variant.name, 0)
+        surplus = max(0, _size(ranges) - most)
+        given, left = _take(ranges, surplus, last=variant.name == control)
+        free += given
+        kept[variant.name] = left
+    for name in [*challengers, control]:
+        own = kept.get(name, [])
+        taken, free = _take(sorted(free), sizes[name] - _size(own), last=True)
+        kept[name] = own + taken
+    return tuple(Variant(name, _joined(kept[name])) for name in sizes)
+
+
+def _size(ranges: Iterable[Range]) -> int:
+    return sum(end - start for start, end in ranges)
+
+
+def _take(ranges: Sequence[Range], size: int, *, last: bool) -> tuple[list[Range], list[Range]]:
+    """So many buckets from the last or the first of the ``ranges``, and those that are left."""
+    taken: list[Range] = []
+    left = list(ranges)
+    while size:
+        start, end = left.pop(-1 if last else 0)
+        part = min(size, end - start)
+        size -= part
+        cut = end - part if last else start + part
+        taken.append((cut, end) if last else (start, cut))
+        rest = (start, cut) if last else (cut, end)
+        if rest[0] != rest[1]:
+            left.insert(len(left) if last else 0, rest)
+    return taken, left
+
+
+def _joined(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The ranges in order, those that touch as one."""
+    joined: list[Range] = []
+    for start, end in sorted(ranges):
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return tuple(joined)
 
 
 def single(name: str) -> Sequence[Variant]:

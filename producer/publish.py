@@ -30,13 +30,17 @@ class Publisher:
     """Writes to one topic with an idempotent producer, and counts what the brokers have acknowledged."""
 
     def __init__(self, properties: Mapping[str, Any], topic: str) -> None:
+        """Raises ConfigurationError naming a property that librdkafka does not take."""
         settings = _DEFAULTS | dict(properties)
         self.topic = topic
         self.sent = 0
         self._failures: list[KafkaError] = []
-        self._room = int(settings["queue.buffering.max.messages"])
         ours = {"acks": "all", "enable.idempotence": True, "delivery.report.only.error": True}
-        self._producer = Producer(settings | ours)
+        try:
+            self._producer = Producer(settings | ours)
+        except KafkaException as error:
+            raise ConfigurationError(f"kafka: {error.args[0].str().strip()}") from None
+        self._room = int(settings["queue.buffering.max.messages"])
 
     @property
     def delivered(self) -> int:

@@ -17,7 +17,6 @@ from schemas.registry import SchemaSource
 
 CONFLUENT_MAGIC = b"\x00"
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
-LARGEST_ID = (1 << 32) - 1
 
 
 class AvroReader:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from operator import methodcaller
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
+from schemas.secrets import without_credentials
 
+LARGEST_ID = (1 << 32) - 1
 _MOST_UNKNOWN = 10_000
 _NOT_FOUND = frozenset({40401, 40402, 40403})
 """No such subject, version, schema. A plain 404 is another matter: the address is not that of a registry."""
@@ -63,7 +66,9 @@ class RegistryClient:
         properties: Mapping[str, Any] | None = None,
         ask_again: float = 60.0,
     ) -> None:
-        self._url = url
+        self._shown = without_credentials(url)
+        if not all(map(_is_address, url.split(","))):  # before a client's error repeats a part of the password
+            raise ConfigurationError(f"schema_registry_url: {self._shown} is not of the form http://host:port")
         self._subjects = tuple(subjects)
         self._ask_again = ask_again
         self._schemas: dict[int, Mapping[str, Any]] = {}
@@ -73,7 +78,8 @@ class RegistryClient:
         try:
             self._connect().close()
         except (ValueError, TypeError, OSError) as error:
-            raise ConfigurationError(f"The settings of the schema registry are wrong: {error}.") from error
+            said = without_credentials(str(error))
+            raise ConfigurationError(f"The settings of the schema registry are wrong: {said}.") from None
 
     def schema(self, schema_id: int) -> Mapping[str, Any] | None:
         """The Avro schema of this id, None if there is none or its subjects are not allowed.
@@ -99,7 +105,7 @@ class RegistryClient:
             if latest is not None and latest.schema_id is not None and latest.schema is not None:
                 found = _avro(latest.schema, subject)
                 if found is not None:
-                    self._schemas[latest.schema_id] = found
+                    self._schemas[self._schema_id(latest.schema_id)] = found
         return dict(self._schemas)
 
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:
@@ -109,12 +115,16 @@ class RegistryClient:
         """
         text = json.dumps(schema)
         try:
-            number: int = self._call(methodcaller("register_schema", subject, Schema(text, "AVRO")))
+            return self._schema_id(self._call(methodcaller("register_schema", subject, Schema(text, "AVRO"))))
         except SchemaRegistryError as error:
             raise ConfigurationError(
-                f"The schema registry at {self._url} refuses the schema for {subject}: {error.error_message}."
+                f"The schema registry at {self._shown} refuses the schema for {subject}: {error.error_message}."
             ) from error
-        return number
+
+    def _schema_id(self, answer: Any) -> int:
+        if not isinstance(answer, int) or not 0 <= answer <= LARGEST_ID:
+            raise ConfigurationError(f"The schema registry at {self._shown} gave a schema id that is none.")
+        return answer
 
     def _fetch(self, schema_id: int) -> Mapping[str, Any] | None:
         versions = self._ask(methodcaller("get_schema_versions", schema_id))  # Apicurio knows no /subjects of an id
@@ -138,7 +148,7 @@ class RegistryClient:
         except SchemaRegistryError as error:
             if error.error_code in _NOT_FOUND:
                 return None
-            raise ConfigurationError(f"The schema registry at {self._url} answers: {error}.") from error
+            raise ConfigurationError(f"The schema registry at {self._shown} answers: {error}.") from error
 
     def _call(self, question: Callable[[SchemaRegistryClient], Any]) -> Any:
         try:
@@ -146,15 +156,16 @@ class RegistryClient:
                 return question(client)
         except SchemaRegistryError as error:
             if error.http_status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise NotPermittedError(f"The schema registry at {self._url} refuses us: {error}.") from error
+                raise NotPermittedError(f"The schema registry at {self._shown} refuses us: {error}.") from error
             if (
                 error.http_status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
                 or error.http_status_code == HTTPStatus.TOO_MANY_REQUESTS
             ):
-                raise RegistryUnavailableError(f"The schema registry at {self._url} fails: {error}.") from error
+                raise RegistryUnavailableError(f"The schema registry at {self._shown} fails: {error}.") from error
             raise
         except Exception as error:  # whichever HTTP library stands behind the client of this version
-            raise RegistryUnavailableError(f"The schema registry at {self._url} does not answer: {error}.") from error
+            said = without_credentials(str(error))
+            raise RegistryUnavailableError(f"The schema registry at {self._shown} does not answer: {said}.") from error
 
 
 def _avro(schema: Schema, name: str) -> Mapping[str, Any] | None:
@@ -163,9 +174,23 @@ def _avro(schema: Schema, name: str) -> Mapping[str, Any] | None:
         return None
     if schema.references:
         raise ConfigurationError(f"The schema {name} refers to other schemas; register it in one piece.")
-    parsed = json.loads(schema.schema_str)
+    try:
+        parsed = json.loads(schema.schema_str)
+    except ValueError as error:
+        raise ConfigurationError(f"The schema {name} of the registry is no JSON: {error}.") from None
     return parsed if isinstance(parsed, dict) else None
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url.strip())
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _number(key: str, value: Any) -> Any:
-    return float(value) if key in _NUMBERS else value
+    try:
+        return float(value) if key in _NUMBERS else value
+    except ValueError:
+        raise ConfigurationError(f"schema_registry: {key} is no number") from None

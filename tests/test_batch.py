@@ -15,8 +15,9 @@ from batch_runs import Watched, comparable, decided, score
 from consumer.decide import Bounds, Reasons, Roles
 from consumer.records import RecordBatch
 from consumer.settings import WorkerSettings
+from consumer.topics import Topics
 from consumer.wire import decision_encoder, transaction_reader
-from consumer.worker import Scoring, Topics, rollout_of
+from consumer.worker import Scoring, rollout_of
 from fraudstream.batch import tables
 from fraudstream.batch.finished import Decider
 from models.train import TrainingSettings, train_to
@@ -105,7 +106,7 @@ def of_the_stream(path, models, count):
         transaction_reader(SETTINGS, rollout.fields).read,
         decision_encoder(SETTINGS),
         SETTINGS,
-        Topics(1, 1, 1),
+        lambda: Topics(1, 1, 1, 10**6),
         lambda *_: None,
     )
     frame = pd_with_label(path)
@@ -166,7 +167,8 @@ def test_csv_is_decided_as_parquet_is(data, decider, monkeypatch, tmp_path):
     summary = score(tmp_path / "in", tmp_path / "out", decider)
 
     one, other = (
-        [comparable(record) for record in decided(tmp_path / "out" / name)] for name in ("day.parquet", "day.csv.parquet")
+        [comparable(record) for record in decided(tmp_path / "out" / name)]
+        for name in ("day.parquet", "day.csv.parquet")
     )
     assert one == other
     assert summary.counts.rows == 2 * ROWS

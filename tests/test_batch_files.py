@@ -7,8 +7,8 @@ import shutil
 import signal
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
@@ -229,7 +229,10 @@ def test_a_run_that_was_stopped_leaves_whole_files_and_goes_on_from_there(decide
     assert (files_in(tmp_path / "out"), summary.scored) == (whole, whole)
 
     rest = score(source, tmp_path / "out", decider)
-    assert (rest.finished_before, rest.scored + whole) == (whole, sorted({"a.parquet", "c.parquet"} - set(whole)) + whole)
+    assert (rest.finished_before, rest.scored + whole) == (
+        whole,
+        sorted({"a.parquet", "c.parquet"} - set(whole)) + whole,
+    )
     assert sum(len(decided(tmp_path / "out" / name)) for name in ("a.parquet", "c.parquet")) == 1_000
 
 
@@ -391,7 +394,10 @@ def test_a_published_model_is_named_by_its_version(run):
     [
         (["--in", "in", "--out", "out"], "model is not set"),
         (["--in", "in", "--out", "out", "--model", "card-fraud@1"], "store is not set: say where card-fraud@1 is kept"),
-        (["--in", "elsewhere", "--out", "out"], r"there is no file at or below elsewhere that ends in \.parquet or \.csv"),
+        (
+            ["--in", "elsewhere", "--out", "out"],
+            r"there is no file at or below elsewhere that ends in \.parquet or \.csv",
+        ),
         (["--in", "model/model.ubj", "--out", "out"], r"model\.ubj ends in neither \.parquet nor \.csv"),
         (["--in", "in", "--out", "in/out"], "in/out lies in in: its files would be the input of the next run"),
         (["--in", "in/a.parquet", "--out", "scored.parquet"], r"scored\.parquet is called like a file"),
@@ -401,4 +407,4 @@ def test_a_published_model_is_named_by_its_version(run):
 def test_what_cannot_be_meant_is_refused_before_anything_is_read(run, words, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
         run(*words)
-    assert not os.path.exists("out")
+    assert not Path("out").exists()

@@ -53,7 +53,7 @@ class S3Data:
             pq.write_table(table, file, **options)
         self.client.put_object(Bucket=self.s3.bucket, Key=key, Body=file.getvalue())
 
-    def keys(self):
+    def names(self):
         return [item["Key"] for item in self.client.list_objects_v2(Bucket=self.s3.bucket).get("Contents", [])]
 
     def uploads(self):
@@ -84,7 +84,7 @@ def test_objects_are_decided_as_files_are(there, data, decider, tmp_path):
     summary = there.score(decider)
 
     assert summary.scored == ["day=1/a.parquet", "day=2/b.csv"]
-    outputs = [key for key in there.keys() if key.startswith("out/")]
+    outputs = [key for key in there.names() if key.startswith("out/")]
     assert outputs == ["out/here/day=1/a.parquet", "out/here/day=2/b.csv.parquet"]
     score(tmp_path / "a.parquet", tmp_path / "out", decider)
     expected = pq.read_table(tmp_path / "out" / "a.parquet").to_pylist()
@@ -136,7 +136,7 @@ def test_a_run_that_was_stopped_leaves_neither_objects_nor_parts(there, decider,
     summary = there.score(decider, watched=Watched(most=most))
 
     assert summary.interrupted
-    assert there.keys() == ["in/day=1/a.parquet"]
+    assert there.names() == ["in/day=1/a.parquet"]
     assert there.uploads() == []
 
 
@@ -165,7 +165,7 @@ def test_an_object_that_changes_while_it_is_read_is_given_up(there, data, decide
 
     assert str(summary.failed["day=1/a.parquet"]).endswith("day=1/a.parquet was changed while it was read")
     assert there.uploads() == []
-    assert there.keys() == ["in/day=1/a.parquet"]
+    assert there.names() == ["in/day=1/a.parquet"]
 
 
 def test_a_body_that_breaks_off_is_asked_for_again(there, decider):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from consumer.decide import Arm, Bounds, Reasons, Rejection, Roles, Rollout, Source, Thresholds, decide
 from models.routing import Experiment, single, two_way
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
-from schemas.decision import Lineage, Outcome, to_records
+from schemas.decision import Lineage, Outcome, encode, to_records
+from schemas.errors import ConfigurationError
 
 NOW = 1_700_000_000_000
 DAY = 86_400_000
@@ -174,6 +175,25 @@ def test_what_could_not_be_decoded_is_told_apart_and_never_validated():
     assert verdict.undecodable == {1: Reason.TRUNCATED}
     assert verdict.rejected == {}
     assert verdict.decided.tolist() == [0, 2]
+
+
+def test_where_no_schema_was_known_yet_every_row_is_undecodable():
+    nothing = Columns(np.array([Reason.UNKNOWN_SCHEMA, Reason.TRUNCATED], np.uint8), {})
+
+    verdict = run(nothing)
+
+    assert verdict.undecodable == {0: Reason.UNKNOWN_SCHEMA, 1: Reason.TRUNCATED}
+    assert len(verdict.decisions) == len(verdict.decided) == 0
+    assert encode(verdict.decisions, b"") == []
+
+
+@pytest.mark.parametrize(("role", "what"), [("card_id", "no string"), ("amount", "no number")])
+def test_a_role_of_the_wrong_type_is_named(role, what):
+    columns = transactions([0.1])
+    wrong = {"card_id": columns.columns["amount"], "amount": columns.columns["card_id"]}
+
+    with pytest.raises(ConfigurationError, match=f"field {role} of the input is {what}"):
+        run(replace(columns, columns={**columns.columns, role: wrong[role]}))
 
 
 def test_reasons_stay_with_their_rows_when_others_are_rejected():

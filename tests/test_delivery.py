@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.delivery import AtLeastOnce, ExactlyOnce, Letter, Messages, Outbox, Place, PublishError
+from consumer.delivery import AtLeastOnce, ExactlyOnce, Letter, Messages, Outbox, Place, PublishError, TooLargeError
 from consumer.faults import Fault, classify
 from schemas.errors import ConfigurationError, NotPermittedError
 
@@ -44,7 +44,7 @@ class FakeProducer:
     def produce_batch(self, topic, messages, partition):
         taken = len(messages) - self.broker.errors.get("refuse", 0)
         for message in messages[taken:]:
-            message["_error"] = KafkaError(KafkaError._QUEUE_FULL)
+            message["_error"] = KafkaError(self.broker.errors.get("refusal", KafkaError._QUEUE_FULL))
         self.buffer += [(topic, partition, message["value"]) for message in messages[:taken]]
         return taken
 
@@ -110,6 +110,7 @@ def exactly_once(broker):
     [
         (error(KafkaError.PRODUCER_FENCED, fatal=True), Fault.FENCED),
         (error(KafkaError._FENCED, fatal=True), Fault.FENCED),
+        (error(KafkaError.FENCED_INSTANCE_ID, abort=True), Fault.SLOT_TAKEN),
         (error(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, fatal=True), Fault.FATAL),
         (error(KafkaError.MSG_SIZE_TOO_LARGE, abort=True), Fault.ABORT),
         (error(KafkaError.ILLEGAL_GENERATION, abort=True), Fault.ABORT),
@@ -197,6 +198,28 @@ def test_three_fences_in_a_minute_name_the_slot(broker, exactly_once):
         exactly_once.publish(outbox(), PLACE)
 
 
+def test_a_member_that_was_replaced_names_the_slot_at_once(broker, exactly_once):
+    broker.errors["offsets"] = [error(KafkaError.FENCED_INSTANCE_ID, abort=True)]
+
+    with pytest.raises(ConfigurationError, match=r"slot app\.env\.group\.0 is used by another live process"):
+        exactly_once.publish(outbox(), PLACE)
+
+
+def test_a_producer_that_cannot_even_be_purged_is_replaced(broker):
+    class Stubborn(FakeProducer):
+        def purge(self, in_flight):
+            raise KafkaException(error(KafkaError._STATE))
+
+    broker.errors["commit"] = [error(KafkaError.INVALID_RECORD, abort=True)]
+    delivery = ExactlyOnce(lambda own: Stubborn(broker, own), "s")
+    delivery.open()
+
+    with pytest.raises(PublishError):
+        delivery.publish(outbox(), PLACE)
+
+    assert broker.initialised == ["s.a", "s.b", "s.a"]
+
+
 def test_a_missing_right_ends_the_worker(broker, exactly_once):
     broker.errors["commit"] = [error(KafkaError.TOPIC_AUTHORIZATION_FAILED, abort=True)]
 
@@ -248,3 +271,26 @@ def test_at_least_once_commits_no_offset_when_a_record_is_not_acknowledged(broke
 
     assert consumer.offsets == []
     assert delivery.replacements == 1
+
+
+TOO_LARGE = error(KafkaError.MSG_SIZE_TOO_LARGE, abort=True)
+
+
+@pytest.mark.parametrize("make", [None, at_least_once], ids=["exactly once", "at least once"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"refuse": 1, "refusal": KafkaError.MSG_SIZE_TOO_LARGE},
+        {"produce": [TOO_LARGE]},
+        {"commit": [TOO_LARGE], "delivery": [TOO_LARGE]},
+    ],
+    ids=["a batch by the client", "a letter by the client", "by the broker"],
+)
+def test_a_record_that_is_too_large_is_told_apart(broker, exactly_once, make, failure):
+    delivery = exactly_once if make is None else make(broker)
+    broker.errors |= {call: list(errors) if isinstance(errors, list) else errors for call, errors in failure.items()}
+
+    with pytest.raises(TooLargeError):
+        delivery.publish(
+            Outbox(outbox().messages, [Letter("dead", 0, None, b"3", [])]), Place([], FakeConsumer(), None)
+        )

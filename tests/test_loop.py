@@ -1,11 +1,12 @@
 """The loop publishes every batch once, in order, and after any doubt goes back to what the broker says."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from consumer.delivery import Messages, Outbox, PublishError
+from consumer.delivery import Messages, Outbox, PublishError, TooLargeError
 from consumer.loop import Loop
 from consumer.settings import Start
 from schemas.errors import ConfigurationError, NotPermittedError
@@ -22,6 +23,9 @@ class Log:
         self.errors = []
         self.publishing = False
         self.closed = False
+        self.paused = set()
+        self.answers = []
+        self.seek_errors = []
 
     def subscribe(self, topics, on_assign, on_revoke, on_lost):
         self.on_assign, self.on_revoke = on_assign, on_revoke
@@ -33,22 +37,44 @@ class Log:
         self.on_revoke(self, [TopicPartition("in", p) for p in partitions])
 
     def incremental_assign(self, partitions):
-        self.positions |= {p.partition: p.offset for p in partitions}
+        self.positions |= {p.partition: max(0, p.offset) for p in partitions}
 
     def incremental_unassign(self, partitions):
         for p in partitions:
             del self.positions[p.partition]
+            self.paused.discard(p.partition)
 
     def assignment(self):
         return [TopicPartition("in", p) for p in self.positions]
 
     def committed(self, partitions, timeout):
+        if self.answers and (answer := self.answers.pop(0)) is not None:
+            if isinstance(answer, KafkaException):
+                raise answer
+            return [refusing(TopicPartition("in", p.partition), answer) for p in partitions]
         return [TopicPartition("in", p.partition, self.committed_offsets.get(p.partition, -1001)) for p in partitions]
+
+    def commit(self, offsets, asynchronous):
+        assert not asynchronous
+        self.committed_offsets |= {p.partition: p.offset for p in offsets}
+        return offsets
+
+    def list_topics(self, topic, timeout):
+        partitions = dict.fromkeys(range(len(self.records)))
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions)})
+
+    def pause(self, partitions):
+        self.paused |= {p.partition for p in partitions}
+
+    def resume(self, partitions):
+        self.paused -= {p.partition for p in partitions}
 
     def get_watermark_offsets(self, partition, timeout):
         return 0, len(self.records[partition.partition])
 
     def seek(self, partition):
+        if self.seek_errors:
+            raise KafkaException(self.seek_errors.pop(0))
         self.positions[partition.partition] = partition.offset
 
     def consumer_group_metadata(self):
@@ -65,6 +91,8 @@ class Log:
     def consume(self, most, timeout):
         taken = []
         for p, position in self.positions.items():
+            if p in self.paused:
+                continue
             taken += [
                 Message(topic="in", partition=p, offset=offset, value=self.records[p][offset])
                 for offset in range(position, min(len(self.records[p]), position + most - len(taken)))
@@ -74,6 +102,11 @@ class Log:
 
     def close(self):
         self.closed = True
+
+
+def refusing(partition, code):
+    """The partition as an answer that bears an error, which no constructor of the client makes."""
+    return SimpleNamespace(partition=partition.partition, offset=-1001, error=KafkaError(code, "injected"))
 
 
 class Publisher:
@@ -94,12 +127,12 @@ class Publisher:
         self.log.publishing = True
         self.gate.wait(10)
         failure = self.failures.pop(0) if self.failures else None
-        if failure != "before":
+        if failure not in ("before", "too large"):
             self.published += [message["value"] for batch in outbox.messages for message in batch.messages]
             self.log.committed_offsets |= {o.partition: o.offset for o in place.offsets}
         self.log.publishing = False
         if failure:
-            raise PublishError(failure)
+            raise (TooLargeError if failure == "too large" else PublishError)(failure)
         return 0.25
 
     def close(self):
@@ -115,7 +148,8 @@ def run(log, publisher, rounds, process=echo, **options):
         log,
         publisher,
         process,
-        **{"topic": "in", "batch_size": 3, "poll_seconds": 0.1, "start": Start.EARLIEST} | options,
+        **{"topic": "in", "member": "app.env.group.0", "batch_size": 3, "poll_seconds": 0.1, "start": Start.EARLIEST}
+        | options,
     )
     loop.open()
     log.assign(*range(len(log.records)))
@@ -127,6 +161,7 @@ def run(log, publisher, rounds, process=echo, **options):
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
     monkeypatch.setattr("consumer.loop.REWIND_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("consumer.places.PAUSE_SECONDS", 0)
 
 
 def test_every_record_is_published_once_in_order():
@@ -229,6 +264,49 @@ def test_a_group_without_offsets_may_begin_at_the_end_and_stays_there_after_a_re
     assert publisher.published == [b"new"]
 
 
+AWAY = KafkaException(KafkaError(KafkaError._TRANSPORT, "injected"))
+
+
+@pytest.mark.parametrize("answer", [AWAY, KafkaError.UNSTABLE_OFFSET_COMMIT, KafkaError.COORDINATOR_LOAD_IN_PROGRESS])
+@pytest.mark.parametrize("at", ["assignment", "rewind"])
+def test_where_the_brokers_cannot_say_where_to_go_on_nothing_is_read_until_they_can(answer, at):
+    log = Log(10)
+    publisher = Publisher(log)
+    log.committed_offsets = {0: 2}
+    if at == "assignment":
+        log.answers = [answer] * 3
+    else:
+        publisher.failures = [None, "before"]
+        log.answers = [None, *[answer] * 3]
+
+    run(log, publisher, rounds=14)
+
+    assert publisher.published == log.records[0][2:]
+
+
+def test_what_was_fetched_before_a_partition_was_paused_is_not_read_either():
+    log = Log(10)
+    publisher = Publisher(log)
+    log.committed_offsets = {0: 2}
+    log.answers = [AWAY] * 3
+    log.pause = lambda partitions: None
+
+    run(log, publisher, rounds=14)
+
+    assert publisher.published == log.records[0][2:]
+
+
+def test_a_partition_that_cannot_be_moved_yet_is_moved_the_next_time():
+    log = Log(10)
+    publisher = Publisher(log)
+    publisher.failures = [None, "after"]
+    log.seek_errors = [KafkaError(KafkaError._STATE, "injected")]
+
+    run(log, publisher, rounds=12)
+
+    assert publisher.published == log.records[0]
+
+
 def test_a_published_batch_reports_itself_once():
     log, reports = Log(5), []
     publisher = Publisher(log)
@@ -240,6 +318,20 @@ def test_a_published_batch_reports_itself_once():
     run(log, publisher, rounds=6, process=process)
 
     assert sum(reports) == 5
+
+
+def test_a_batch_with_a_record_that_is_too_large_is_told_so_before_it_is_read_again():
+    log, told = Log(3), []
+    publisher = Publisher(log)
+    publisher.failures = ["too large"]
+
+    def process(records):
+        return Outbox(echo(records).messages, on_too_large=lambda: told.append(len(records)))
+
+    run(log, publisher, rounds=4, process=process)
+
+    assert told == [3]
+    assert publisher.published == log.records[0]
 
 
 def test_the_time_of_a_batch_is_told_by_stage():
@@ -261,6 +353,8 @@ def test_the_time_of_a_batch_is_told_by_stage():
     ("code", "exception", "sentence"),
     [
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, NotPermittedError, "not permitted to read in"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, NotPermittedError, "GROUP_AUTHORIZATION_FAILED"),
+        (KafkaError.FENCED_INSTANCE_ID, ConfigurationError, r"slot app\.env\.group\.0 is used by another live process"),
         (KafkaError._AUTO_OFFSET_RESET, ConfigurationError, "no longer exists"),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, ConfigurationError, "does not exist any more"),
     ],

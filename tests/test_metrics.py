@@ -57,6 +57,23 @@ def test_lag_is_counted_against_the_last_stable_offset(registry):
     assert registry.get_sample_value("fraudstream_lag_records", {"partition": "-1"}) is None
 
 
+def test_a_partition_that_went_away_has_no_lag_any_more(registry):
+    metrics = WorkerMetrics(registry)
+    partition = {"ls_offset": 90, "hi_offset": 100, "lo_offset": 0, "app_offset": 40, "committed_offset": 30}
+
+    def tell(*states):
+        partitions = {str(number): partition | {"fetch_state": state} for number, state in enumerate(states)}
+        metrics.observe_statistics(json.dumps({"topics": {"in": {"partitions": partitions}}}), "in")
+
+    tell("active", "active")
+    tell("none", "active")
+
+    assert registry.get_sample_value("fraudstream_lag_records", {"partition": "0"}) is None
+    assert registry.get_sample_value("fraudstream_lag_records", {"partition": "1"}) == 50
+    tell("none", "none")
+    assert registry.get_sample_value("fraudstream_lag_records", {"partition": "1"}) is None
+
+
 def get(port, path):
     with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
         return answer.status, answer.read().decode()
@@ -86,6 +103,11 @@ def test_metrics_are_served_for_prometheus(registry):
 
     assert 'fraudstream_outcomes_total{outcome="decline"} 0.0' in text
     assert 'fraudstream_event_latency_seconds_bucket{le="+Inf"} 0' in text
+
+
+def test_a_port_that_is_none_is_named(registry):
+    with pytest.raises(ConfigurationError, match=r"metrics_port: cannot listen on 127\.0\.0\.1:70000"):
+        HealthServer("127.0.0.1", 70_000, registry, alive=lambda: True, ready=lambda: True)
 
 
 def test_a_port_that_is_taken_is_named(registry):

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from schemas.errors import ConfigurationError, NotPermittedError
+from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 from schemas.registry import PinnedSchemas, RegistryClient, RegistryUnavailableError
 
 SCHEMA = {"type": "record", "name": "T", "fields": [{"name": "id", "type": "string"}]}
@@ -155,6 +155,51 @@ def test_the_latest_schemas_of_the_subjects_that_exist_are_known_before_the_firs
 def test_a_property_that_the_client_does_not_know_is_a_matter_of_configuration():
     with pytest.raises(ConfigurationError, match=r"no\.such\.thing"):
         RegistryClient("http://127.0.0.1:1", [], {"no.such.thing": "1"})
+
+
+def test_a_property_that_should_be_a_number_is_a_matter_of_configuration():
+    with pytest.raises(ConfigurationError, match="schema_registry: timeout is no number"):
+        RegistryClient("http://127.0.0.1:1", [], {"timeout": "soon"})
+
+
+@pytest.mark.parametrize("number", ["seven", -1, 2**32])
+def test_an_answer_that_is_no_schema_id_is_a_matter_of_configuration(number):
+    answers = Answers()
+    latest = {"subject": "t-value", "id": number, "version": 1, "schema": json.dumps(SCHEMA)}
+    answers.documents["/subjects/t-value/versions/latest"] = latest
+    answers.documents["/subjects/t-value/versions"] = {"id": number}
+    with serving(answers) as url:
+        for ask in (client(url).known, lambda: client(url).register("t-value", SCHEMA)):
+            with pytest.raises(ConfigurationError, match="schema id that is none"):
+                ask()
+
+
+def test_a_schema_that_is_no_json_is_a_matter_of_configuration():
+    answers = Answers()
+    answers.add(7, "t-value", schema="{")
+    with serving(answers) as url, pytest.raises(ConfigurationError, match="id 7 of the registry is no JSON"):
+        client(url).schema(7)
+
+
+@pytest.mark.parametrize("status", [None, 401, 409, 429, 503])
+@pytest.mark.parametrize("ask", [lambda c: c.schema(7), lambda c: c.known(), lambda c: c.register("t-value", SCHEMA)])
+def test_credentials_in_the_url_are_never_repeated(status, ask):
+    with serving(Answers(status=status or 200)) as url:
+        address = url.replace("//", "//ann:hunter2@")
+        if status is None:
+            address = "http://ann:hunter2@127.0.0.1:1"
+        with pytest.raises(FraudstreamError) as caught:
+            ask(client(address))
+
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("url", ["ftp://ann:hunter2@h", "ann:hunter2@h:8081", "http://ann:hunt/er2@h:8081"])
+def test_credentials_in_a_url_that_is_none_are_never_repeated(url):
+    with pytest.raises(FraudstreamError) as caught:
+        client(url).schema(7)
+
+    assert "hunt" not in str(caught.value)
 
 
 def test_pinned_schemas_are_all_that_there_is():

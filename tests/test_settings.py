@@ -53,6 +53,12 @@ def test_any_librdkafka_property_passes_through(elsewhere, monkeypatch):
         ({"kafka": {"enable.auto.commit": "true"}}, "kafka: enable.auto.commit cannot be set: offsets are committed"),
         ({"decisions_topic": "transactions"}, "input_topic, decisions_topic and dead_letters_topic must differ"),
         ({"challenger_share": 0.5}, "challenger_share needs a challenger"),
+        ({"output_schema_id": 2**32}, "output_schema_id: Input should be less than or equal to 4294967295"),
+        ({"input_schema_ids": {"-1": "a.avsc"}}, "input_schema_ids.-1.*: Input should be greater than or equal to 0"),
+        ({"event_time_lead_seconds": "inf"}, "event_time_lead_seconds: Input should be less than"),
+        ({"event_time_lead_seconds": "nan"}, "event_time_lead_seconds: Input should be"),
+        ({"earliest_event_time": 2**70}, "earliest_event_time: Input should be less than"),
+        ({"metrics_port": 65_530, "slot": 4, "workers": 3}, "metrics_port: slot 6 would listen on 65536, no port"),
     ],
 )
 def test_a_wrong_setting_is_named(flags, sentence):
@@ -88,7 +94,12 @@ def test_a_wrong_secret_is_not_repeated_in_the_error():
 
 def test_secrets_are_masked():
     settings = WorkerSettings(
-        kafka={"sasl.password": "hunter2", "sasl.username": "ann", "ssl.key.password": "hunter2"},
+        kafka={
+            "sasl.password": "hunter2",
+            "sasl.username": "ann",
+            "ssl.key.password": "hunter2",
+            "x.passphrase": "hunter2",
+        },
         schema_registry={"basic.auth.user.info": "ann:hunter2"},
         schema_registry_url="https://ann:hunter2@registry:8081",
     )

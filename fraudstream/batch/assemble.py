@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from consumer.decide import Bounds, Reasons, Roles
+from consumer.decide import Bounds, Reasons
 from consumer.settings import WorkerSettings
+from consumer.wire import roles_of
 from consumer.worker import rollout_of
 from fraudstream.batch.directory import Directory
 from fraudstream.batch.finished import Decider
@@ -71,7 +72,7 @@ def decider(settings: WorkerSettings, watch: Watch) -> Decider:
         models = [_model(name, settings, sandbox, watch) for name in names]
     return Decider(
         rollout_of(models, settings),
-        Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field),
+        roles_of(settings),
         Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000)),
         Reasons(settings.reason_codes, tuple(Outcome[name.upper()] for name in settings.reasons_for)),
     )

@@ -96,6 +96,8 @@ def _legible(array: pa.Array) -> pa.Array:
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:
-        texts = [text if text is None else text.decode(errors="replace") for text in array.cast(pa.binary()).to_pylist()]
+        texts = [
+            text if text is None else text.decode(errors="replace") for text in array.cast(pa.binary()).to_pylist()
+        ]
         return pa.array(texts, array.type)
     return array

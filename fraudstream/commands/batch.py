@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fraudstream.batch.places import DataFile
     from fraudstream.batch.run import Summary
 
-SETTINGS = (
+BATCH_SETTINGS = (
     *("model", "model_public_keys", "challenger", "challenger_share", "experiment", "salt_id"),
     *("reason_codes", "reasons_for", "id_field", "unit_field", "event_time_field", "amount_field"),
     *("earliest_event_time", "event_time_lead_seconds", "store", "store_endpoint"),

@@ -4,14 +4,17 @@ import os
 import sys
 from typing import Annotated
 
-import structlog
 import typer
 
 from consumer.settings import WorkerSettings
+from consumer.stopping import Stopping
 from consumer.supervisor import Supervisor
 from fraudstream import logs
 from fraudstream.commands.connection import connect
 from schemas.errors import FraudstreamError
+
+STOP_SHARE = 0.8
+"""Of the time that a worker has to end: after it, it no longer waits for a broker, before it would be killed."""
 
 
 def score(
@@ -42,16 +45,16 @@ def score(
 
 def run_worker(settings: WorkerSettings) -> int:
     """One worker in this process; its exit code."""
-    # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
-    from consumer.worker import Worker  # noqa: PLC0415
-
     # One batch is scored at a time: threads inside the libraries would only fight for the cores of the workers.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)
     try:
-        Worker(settings).run()
+        with Stopping(STOP_SHARE * settings.stop_seconds) as stopping:
+            # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
+            from consumer.worker import Worker  # noqa: PLC0415
+
+            Worker(settings, stopping).run()
     except FraudstreamError as error:
-        structlog.get_logger().error("cannot_continue", slot=settings.slot_id)
         print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
         return error.exit_code
     return 0

@@ -129,7 +129,7 @@ def _messages(
         "enable.partition.eof": True,
         "auto.offset.reset": "earliest",  # an offset that retention has passed: what is left
     }
-    with closing(Consumer(settings.consumer_kafka | connection.properties | ours)) as consumer:
+    with closing(connection.consumer(settings.consumer_kafka, ours)) as consumer:
         consumer.assign(_starts(consumer, topic, partitions, start))
         unfinished = set(partitions)
         while follow or unfinished:

@@ -2,205 +2,29 @@
 
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
 import time
-import uuid
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections import Counter
 from itertools import islice
 from urllib.request import urlopen
 
 import fastavro
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import xgboost as xgb
-from confluent_kafka import Consumer, Producer, TopicPartition
+from worker_stream import (
+    DECISION,
+    PREFIX,
+    TRANSACTION,
+    assert_in_order_per_key,
+    ids_of,
+    said,
+    transactions,
+    wait_until,
+)
 from xxhash import xxh64_intdigest
 
 from models.routing import buckets_of
-from producer import sample_path
-from schemas.dataset import read_dataset
 from schemas.load import load as load_schema
-
-PREFIX = b"\0\0\0\0\1"
-START = 1_380_000_000_000
-TRANSACTION = fastavro.parse_schema(load_schema("transaction"))
-DECISION = fastavro.parse_schema(load_schema("decision"))
-FEATURES = [f"V{number}" for number in range(1, 29)]
-
-
-@pytest.fixture(scope="session")
-def model_dir(tmp_path_factory):
-    """A model trained on the bundled sample, as a user would."""
-    out = tmp_path_factory.mktemp("trained") / "model"
-    subprocess.run([sys.executable, "-m", "fraudstream", "train", "--out", out], check=True, capture_output=True)
-    return out
-
-
-@pytest.fixture(scope="session")
-def sample():
-    frame = read_dataset(sample_path()).frame
-    return frame[["time", "amount", *FEATURES]].to_dict("records")
-
-
-def transactions(sample, count):
-    """``count`` real transactions as (key, value): the sample, again and again, with ids of their own."""
-    for number in range(count):
-        row = sample[number % len(sample)]
-        card = f"card-{number * 7919 % 5003:05d}"
-        record = row | {
-            "transaction_id": f"tx-{number:08d}",
-            "card_id": card,
-            "event_time": START + int(row["time"] * 1000),
-        }
-        stream = io.BytesIO(PREFIX)
-        stream.seek(len(PREFIX))
-        fastavro.schemaless_writer(stream, TRANSACTION, record)
-        yield card.encode(), stream.getvalue()
-
-
-@dataclass
-class Stream:
-    """An input topic with its outputs, and the workers that serve it."""
-
-    bootstrap: str
-    name: str
-    model: os.PathLike
-    partitions: int
-    processes: list = field(default_factory=list)
-    observer: Consumer = field(init=False)
-
-    def __post_init__(self):
-        self.observer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.name})
-
-    @property
-    def input(self):
-        return f"{self.name}.in"
-
-    @property
-    def decisions(self):
-        return f"{self.name}.decisions"
-
-    @property
-    def dead_letters(self):
-        return f"{self.name}.dead"
-
-    def publish(self, records):
-        producer = Producer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "linger.ms": 20,
-                "partitioner": "murmur2_random",
-                "queue.buffering.max.messages": 1_000_000,
-            }
-        )
-        count = 0
-        for key, value in records:
-            producer.produce(self.input, value, key)
-            count += 1
-            if count % 10_000 == 0:
-                producer.poll(0)
-        assert producer.flush(60) == 0
-        return count
-
-    def start(self, *options, slot=0):
-        command = [
-            *(sys.executable, "-m", "fraudstream", "score", "--log-format", "json"),
-            *("--bootstrap-servers", self.bootstrap, "--group", self.name, "--model", self.model),
-            *("--input-topic", self.input, "--decisions-topic", self.decisions),
-            *("--dead-letters-topic", self.dead_letters, "--metrics-port", "0", "--slot", str(slot)),
-            *options,
-        ]
-        process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
-        process.log = []
-        # A pipe that nobody reads fills up, and the worker would stand still.
-        process.reader = threading.Thread(target=lambda: process.log.extend(process.stderr), daemon=True)
-        process.reader.start()
-        self.processes.append(process)
-        return process
-
-    def committed(self):
-        """How many records the group has committed over all partitions."""
-        partitions = [TopicPartition(self.input, number) for number in range(self.partitions)]
-        return sum(max(0, partition.offset) for partition in self.observer.committed(partitions, timeout=30))
-
-    def read(self, topic, partitions, wanted, seconds=60):
-        """All records of a topic as a plain read_committed consumer sees them, until ``wanted`` have come."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": f"reader-{uuid.uuid4().hex}",
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-            }
-        )
-        consumer.subscribe([topic])
-        messages, ended, deadline = [], set(), time.monotonic() + seconds
-        while time.monotonic() < deadline and not (len(messages) >= wanted and len(ended) == partitions):
-            for message in consumer.consume(10_000, 0.2):
-                if message.error():
-                    ended.add(message.partition())
-                else:
-                    ended.discard(message.partition())
-                    messages.append(message)
-        consumer.close()
-        return messages
-
-    def read_decisions(self, wanted, seconds=60):
-        return [(m, decode(m.value())) for m in self.read(self.decisions, self.partitions, wanted, seconds)]
-
-    def stop(self):
-        for process in self.processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            process.reader.join()
-            process.stderr.close()
-        self.observer.close()
-
-
-def decode(value):
-    assert value[:5] == b"\0\0\0\0\2"
-    stream = io.BytesIO(value[5:])
-    record = fastavro.schemaless_reader(stream, DECISION, None)
-    assert stream.read() == b""
-    return record
-
-
-@pytest.fixture
-def stream(kafka, model_dir):
-    made = Stream(kafka.bootstrap_servers, f"w-{uuid.uuid4().hex[:8]}", model_dir, partitions=4)
-    for topic in (made.input, made.decisions, made.dead_letters):
-        kafka.create_topic(topic, partitions=4)
-    yield made
-    made.stop()
-
-
-def ids_of(decisions):
-    return Counter(record["transaction_id"] for _, record in decisions)
-
-
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def assert_in_order_per_key(decisions):
-    seen = defaultdict(lambda: -1)
-    for message, record in decisions:
-        offset = record["source"]["offset"]
-        assert seen[message.key()] < offset, "a card's decisions came out of order"
-        seen[message.key()] = offset
 
 
 def test_each_of_100_000_real_transactions_is_decided_once_as_a_row_by_row_oracle_would(stream, sample):
@@ -230,26 +54,6 @@ def test_each_of_100_000_real_transactions_is_decided_once_as_a_row_by_row_oracl
     for _, record in decisions:
         assert record["experiment"]["bucket"] == bucket[record["unit"]]
         assert record["experiment"]["variant"] == ("challenger" if bucket[record["unit"]] >= 700_000 else "champion")
-
-
-def test_a_batch_over_the_same_rows_decides_each_as_the_worker_did(stream, sample, tmp_path):
-    count = len(sample)
-    records = list(transactions(sample, count))
-    stream.publish(records)
-    split = ("--challenger", stream.model, "--challenger-share", "0.3")
-    stream.start(*split)
-    rows = [fastavro.schemaless_reader(io.BytesIO(value[len(PREFIX) :]), TRANSACTION, None) for _, value in records]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "day.parquet")
-
-    live = {record["transaction_id"]: record for _, record in stream.read_decisions(count)}
-    command = [sys.executable, "-m", "fraudstream", "batch", "--in", tmp_path / "day.parquet", "--out", tmp_path / "out"]
-    subprocess.run([*command, "--model", stream.model, *split], check=True, capture_output=True)
-
-    batch = pq.read_table(tmp_path / "out" / "day.parquet").to_pylist()
-    same = ("unit", "event_time", "score", "decision", "policy", "experiment", "reason_codes")
-    assert len(batch) == len(live) == count
-    for record in batch:
-        assert [record[name] for name in same] == [live[record["transaction_id"]][name] for name in same]
 
 
 def score_row_by_row(model_dir, values):
@@ -313,12 +117,6 @@ def test_two_workers_share_the_partitions_and_rebalance_without_loss(stream, sam
     assert said(second, "assigned", partitions=4), "the survivor took over nothing"
     assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(count))
     assert_in_order_per_key(decisions)
-
-
-def said(process, event, partitions=1):
-    """Whether a worker logged this event for at least so many partitions."""
-    lines = [json.loads(line) for line in list(process.log) if line.startswith("{")]
-    return any(line["event"] == event and len(line["partitions"]) >= partitions for line in lines)
 
 
 def test_two_slots_of_one_command_share_the_work(stream, sample):
@@ -447,4 +245,5 @@ def test_what_is_wrong_is_said_in_one_sentence_before_anything_is_consumed(strea
     log = "".join(worker.log)
     assert sentence in log
     assert "Traceback" not in log
+    assert "cannot_continue" not in log
     assert stream.committed() == 0

@@ -1,0 +1,104 @@
+"""Ask the brokers for the topics of a worker: how many partitions, how large a record, or what is wrong with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
+
+from consumer.clients import admin_client, largest_message, log_error
+from consumer.faults import refused
+from consumer.settings import WorkerSettings
+from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
+
+log = structlog.get_logger()
+
+ANSWER_SECONDS = 10.0
+
+
+class BrokerUnavailableError(ConfigurationError):
+    """Catch this to wait and ask again where the brokers have answered before: none does now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Partitions of the topics that the worker reads and writes; bytes of the largest record that both outputs take."""
+
+    input: int
+    decisions: int
+    dead_letters: int
+    largest: int
+
+
+class Cluster:
+    """The brokers of the settings, as a worker sees them."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Raises ConfigurationError for a property that librdkafka does not take."""
+        self._settings = settings
+        self._complaints: list[KafkaError] = []
+        self._admin = admin_client(settings, self._complain)
+
+    def topics(self) -> Topics:
+        """The three topics as they are now.
+
+        Raises ConfigurationError naming what is missing, BrokerUnavailableError where no broker answers and
+        NotPermittedError naming the right that is missing.
+        """
+        names = {
+            "input_topic": self._settings.input_topic,
+            "decisions_topic": self._settings.decisions_topic,
+            "dead_letters_topic": self._settings.dead_letters_topic,
+        }
+        known = self._all_topics()
+        for setting, name in names.items():
+            if name not in known or known[name].error is not None:
+                raise self._missing(setting, name)
+        outputs = [self._settings.decisions_topic, self._settings.dead_letters_topic]
+        largest = min([largest_message(self._settings), *self._largest_records(outputs)])
+        partitions = [len(known[name].partitions) for name in names.values()]
+        return Topics(partitions[0], partitions[1], partitions[2], largest)
+
+    def _complain(self, error: KafkaError) -> None:
+        self._complaints.append(error)
+        log_error(error)
+
+    def _all_topics(self) -> dict[str, Any]:
+        # All are asked for: naming one would create it where brokers do that.
+        self._complaints.clear()
+        try:
+            topics: dict[str, Any] = self._admin.list_topics(timeout=ANSWER_SECONDS).topics
+        except KafkaException as error:
+            self._admin.poll(0)
+            raise self._unreachable(error.args[0]) from None
+        return topics
+
+    def _unreachable(self, error: KafkaError) -> FraudstreamError:
+        servers = self._settings.bootstrap_servers
+        for complaint in (*self._complaints, error):
+            if refused(complaint):
+                return NotPermittedError(f"bootstrap_servers: {servers} refuses us: {complaint.str()}")
+        return BrokerUnavailableError(f"bootstrap_servers: no broker answers at {servers} ({error.str()})")
+
+    def _missing(self, setting: str, name: str) -> FraudstreamError:
+        """Why a topic is not listed: without the right to describe it, it is hidden."""
+        try:
+            self._admin.describe_topics(TopicCollection([name]), request_timeout=ANSWER_SECONDS)[name].result()
+        except KafkaException as error:
+            if refused(error.args[0]):
+                return NotPermittedError(f"{setting}: not permitted to describe topic {name} ({error.args[0].str()})")
+        return ConfigurationError(f"{setting}: topic {name} does not exist on {self._settings.bootstrap_servers}")
+
+    def _largest_records(self, topics: Sequence[str]) -> list[int]:
+        """``max.message.bytes`` of the topics, as far as the brokers tell: it takes a right of its own."""
+        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        answers = self._admin.describe_configs(asked, request_timeout=ANSWER_SECONDS)
+        found = []
+        for resource in asked:
+            try:
+                found.append(int(answers[resource].result()["max.message.bytes"].value))
+            except (KafkaException, KeyError, ValueError) as error:
+                log.info("largest_record_unknown", topic=resource.name, reason=str(error))
+        return found

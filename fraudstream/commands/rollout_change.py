@@ -1,0 +1,132 @@
+"""Decide whether a change of the rollout may be made, tell what it changes, and make it or say who was quicker."""
+
+import getpass
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from fraudstream.commands.rollout_text import print_change, print_json, print_lines
+from fraudstream.commands.store import moving, open_registry, trusted_keys
+from models.registry import Registry, Version
+from models.rollout import Document, check
+from models.rollout_changes import By
+from models.rollout_difference import difference
+from models.rollout_store import RolloutStore
+from models.store import ConflictError, NotStoredError, StoreUnavailableError
+from schemas.errors import ConfigurationError
+
+Decide = Callable[[Document | None, By], Document]
+"""The next rollout, out of the one in force (None: there is none) and of who changes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """The rollouts of the settings, and the models that they may name."""
+
+    kept: RolloutStore
+    registry: Registry
+    config: Path | None
+
+    @classmethod
+    def open(cls, config: Path | None, store: str | None, endpoint: str | None) -> Self:
+        """Raises ConfigurationError where the settings name no store."""
+        registry = open_registry(config, store, endpoint)
+        return cls(RolloutStore(registry.store), registry, config)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the options of every change say."""
+
+    who: str | None
+    why: str
+    dry_run: bool
+    as_json: bool
+
+
+def change(rollouts: Rollouts, decide: Decide, request: Request) -> None:
+    """Decide, tell what changes, load what is new, and write.
+
+    Raises ConflictError where somebody else was quicker, and what loading and writing raise.
+    """
+    now, etag = _current(rollouts.kept)
+    by = By(request.who or _user(), datetime.now(UTC).replace(microsecond=0), request.why)
+    document = check(decide(now, by))
+    is_new = document is not now
+    if not request.as_json:
+        print_change(now, document)
+    if is_new:
+        _load_what_is_new(rollouts, now, document)
+    if is_new and not request.dry_run:
+        _write(rollouts.kept, document, etag)
+    written = is_new and not request.dry_run
+    if request.as_json:
+        changes = difference(now, document) if now else None
+        print_json({"written": written, "rollout": document, "difference": changes})
+    else:
+        print_lines([_outcome(rollouts, document, written=written, is_new=is_new)])
+
+
+def _current(kept: RolloutStore) -> tuple[Document | None, str | None]:
+    try:
+        return kept.current()
+    except NotStoredError:
+        return None, None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError) as error:
+        raise ConfigurationError("nobody knows who you are here: say who changes the rollout, with --by") from error
+
+
+def _load_what_is_new(rollouts: Rollouts, now: Document | None, document: Document) -> None:
+    """Load the versions that do not serve yet, as a worker will.
+
+    Those that serve are not asked for again: what is in the workers' memory must not stand in the way of a change that
+    takes another version out.
+    """
+    serving = now.models if now else ()
+    if set(document.models) <= set(serving):
+        return
+    # XGBoost takes a second to load; `fraudstream --help` should not wait for it.
+    from models.artifact import from_files  # noqa: PLC0415
+    from models.sandbox import Sandbox  # noqa: PLC0415
+
+    keys = trusted_keys(rollouts.config)
+    with Sandbox() as sandbox, moving() as watch:
+
+        def load(version: Version) -> None:
+            if version not in serving:
+                from_files(rollouts.registry.fetch(version, watch), str(version), keys=keys, sandbox=sandbox)
+
+        check(document, load)
+
+
+def _write(kept: RolloutStore, document: Document, etag: str | None) -> None:
+    try:
+        kept.write(document, etag)
+    except ConflictError as error:
+        quicker, _ = _current(kept)
+        if quicker is None or quicker.epoch < document.epoch:
+            raise
+        raise ConflictError(
+            f"{quicker.changed.who} made rollout {quicker.epoch} meanwhile ({quicker.changed.what}): "
+            "nothing was written; look at it with `fraudstream rollout show`, and try again"
+        ) from error
+    except StoreUnavailableError as error:
+        raise StoreUnavailableError(
+            f"{error}; whether the rollout was written is not known: see `fraudstream rollout show`"
+        ) from error
+
+
+def _outcome(rollouts: Rollouts, document: Document, *, written: bool, is_new: bool) -> str:
+    url = rollouts.kept.store.url
+    if written:
+        return f"Rollout {document.epoch} is in force in {url}: each worker takes it up when it next looks."
+    if is_new:
+        return "Nothing was written: --dry-run."
+    return f"Nothing was written: rollout {document.epoch} in {url} says so already."

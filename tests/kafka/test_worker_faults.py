@@ -1,0 +1,152 @@
+"""What breaks around a worker on a real Apache Kafka costs no transaction, and what it cannot mend it names."""
+
+import contextlib
+import time
+import uuid
+from collections import Counter
+from itertools import islice
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
+from conftest import Kafka, enter_or_skip
+from worker_stream import Stream, assert_in_order_per_key, ids_of, said, transactions, wait_until
+
+from deploy.kafka.broker import running_broker
+
+SMALL = {"max.message.bytes": "1048588"}
+LARGE = {"max.message.bytes": "4000000"}
+
+
+@pytest.fixture
+def faulty(kafka, model_dir):
+    """A function that makes a stream with topics as a test wants them."""
+    made = []
+
+    def make(partitions=1, input_config=None):
+        stream = Stream(kafka.bootstrap_servers, f"f-{uuid.uuid4().hex[:8]}", model_dir, partitions)
+        kafka.create_topic(stream.input, partitions, input_config)
+        for topic in (stream.decisions, stream.dead_letters):
+            kafka.create_topic(topic, partitions, SMALL)
+        made.append(stream)
+        return stream
+
+    yield make
+    for stream in made:
+        stream.stop()
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_a_bad_record_too_large_for_the_dead_letters_becomes_a_pointer_and_the_stream_goes_on(faulty, sample, delivery):
+    stream = faulty(input_config=LARGE)
+    records = list(transactions(sample, 400))
+    stream.publish([*records[:200], (b"card", b"\7" * 1_500_000), *records[200:]])
+    stream.start("--delivery", delivery)
+
+    decisions = stream.read_decisions(400)
+    (letter,) = stream.read(stream.dead_letters, 1, 1)
+
+    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(400))
+    headers = dict(letter.headers())
+    assert letter.value() is None
+    assert headers["fraudstream.payload"] == b"pointer"
+    assert int(headers["fraudstream.payload.too_large"]) > 1_500_000
+    assert headers["__connect.errors.offset"] == b"200"
+
+
+@pytest.mark.parametrize("outputs_grow", [True, False])
+def test_partitions_added_while_a_worker_runs_are_read_from_their_beginning(faulty, sample, kafka, outputs_grow):
+    stream = faulty(partitions=2)
+    records = transactions(sample, 4_000)
+    refresh = ("--consumer-kafka", "topic.metadata.refresh.interval.ms=500")
+    worker = stream.start("--start", "latest", *refresh)
+    wait_until(lambda: said(worker, "assigned", partitions=2))
+    stream.publish(islice(records, 1_000))
+    stream.read_decisions(1_000)
+    grown = [NewPartitions(topic, 4) for topic in (stream.input, stream.decisions)[: 1 + outputs_grow]]
+    for future in kafka.admin.create_partitions(grown).values():
+        future.result(30)
+    stream.publish(records)
+
+    stream.partitions = 4 if outputs_grow else 2
+    decisions = stream.read_decisions(4_000)
+
+    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(4_000))
+    assert {record["source"]["partition"] for _, record in decisions} == {0, 1, 2, 3}
+    assert {message.partition() for message, _ in decisions} == set(range(stream.partitions))
+
+
+def test_a_transaction_left_open_by_a_worker_that_never_returns_delays_the_others_and_no_more(faulty, sample):
+    stream = faulty(partitions=2)
+    records = transactions(sample, 2_000)
+    stream.publish(islice(records, 1_000))
+    before = stream.start()
+    wait_until(lambda: stream.committed() == 1_000)
+    before.terminate()
+    before.wait()
+    left_open = transaction_left_open(stream, slot=1)
+    stream.publish(records)
+    count = 2_000
+    worker = stream.start()
+    wait_until(lambda: said(worker, "waiting_for_offsets"))
+    left_open.abort_transaction(30)  # as the broker does when the time of a transaction is over
+
+    decisions = stream.read_decisions(count)
+
+    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(count))
+    assert worker.poll() is None
+
+
+def transaction_left_open(stream, slot):
+    """A producer that did what a worker does before it commits, and then no more: as one that was killed."""
+    name = f"fraudstream.dev.{stream.name}.{slot}.a"
+    producer = Producer({"bootstrap.servers": stream.bootstrap, "transactional.id": name})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    offsets = [TopicPartition(stream.input, number, 1) for number in range(stream.partitions)]
+    producer.send_offsets_to_transaction(offsets, stream.observer.consumer_group_metadata(), 30)
+    return producer
+
+
+def test_of_two_processes_on_one_slot_one_goes_on_and_the_other_names_the_slot(faulty, sample):
+    stream = faulty(partitions=2)
+    records = transactions(sample, 1_000_000)
+    count = stream.publish(islice(records, 1_000))
+    workers = [stream.start("--batch-size", "200"), stream.start("--batch-size", "200")]
+    while all(worker.poll() is None for worker in workers):
+        count += stream.publish(islice(records, 100))
+        time.sleep(0.1)
+
+    (ended,) = (worker for worker in workers if worker.poll() is not None)
+    ended.reader.join()
+    decisions = stream.read_decisions(count)
+
+    assert ended.returncode == 78
+    assert f"slot fraudstream.dev.{stream.name}.0 is used by another live process" in "".join(ended.log)
+    assert "Traceback" not in "".join(ended.log)
+    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(count))
+    assert_in_order_per_key(decisions)
+
+
+@pytest.fixture
+def frail():
+    """A broker of a test's own, to be killed."""
+    with contextlib.ExitStack() as stack:
+        yield enter_or_skip(stack, running_broker())
+
+
+def test_sigterm_ends_a_worker_in_time_with_the_brokers_away(frail, model_dir, sample):
+    kafka = Kafka(frail.bootstrap_servers, AdminClient({"bootstrap.servers": frail.bootstrap_servers, "log_level": 0}))
+    stream = Stream(frail.bootstrap_servers, f"f-{uuid.uuid4().hex[:8]}", model_dir, partitions=1)
+    for topic in (stream.input, stream.decisions, stream.dead_letters):
+        kafka.create_topic(topic)
+    try:
+        stream.publish(transactions(sample, 20_000))
+        worker = stream.start("--batch-size", "200")
+        wait_until(lambda: stream.committed() > 400)
+        frail.kill()
+        worker.terminate()
+
+        assert worker.wait(10) == 0
+    finally:
+        stream.stop()

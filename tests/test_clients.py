@@ -1,0 +1,35 @@
+"""A client that cannot be made says which of its properties is wrong."""
+
+import pytest
+
+from consumer.clients import admin_client, make_consumer, producer_maker
+from consumer.settings import WorkerSettings
+from fraudstream.kafka import Connection
+from producer.publish import Publisher
+from schemas.errors import ConfigurationError
+
+QUIET = {"log_level": "0"}
+MAKERS = {
+    "consumer": lambda given: make_consumer(WorkerSettings(kafka=QUIET, consumer_kafka=given)),
+    "producer": lambda given: producer_maker(WorkerSettings(kafka=QUIET, producer_kafka=given))({}),
+    "admin client": lambda given: admin_client(WorkerSettings(kafka=QUIET | given)),
+    "connection": lambda given: Connection("127.0.0.1:1", given),
+    "consumer of a command": lambda given: Connection("127.0.0.1:1", {}).consumer(given, {"group.id": "g"}),
+    "publisher": lambda given: Publisher(QUIET | given, "topic"),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"no.such.thing": "1"}, 'kafka: No such configuration property: "no.such.thing"'),
+        ({"socket.timeout.ms": "soon"}, 'kafka: Invalid value for configuration property "socket.timeout.ms"'),
+        ({"socket.timeout.ms": "-1"}, 'kafka: Configuration property "socket.timeout.ms" value -1 is outside'),
+        ({"security.protocol": "ssl", "ssl.ca.location": "/none"}, "kafka: .*ssl.ca.location failed"),
+    ],
+    ids=["unknown", "no number", "out of range", "no file"],
+)
+def test_a_property_that_librdkafka_does_not_take_is_named(make, given, sentence):
+    with pytest.raises(ConfigurationError, match=sentence):
+        make(given)

@@ -1,0 +1,55 @@
+"""What the worker makes of a batch follows the topics as they are, not as they were at its start."""
+
+import numpy as np
+import pytest
+from confluent_kafka import Message
+
+from consumer.decide import Rollout
+from consumer.records import RecordBatch
+from consumer.settings import WorkerSettings
+from consumer.topics import Topics
+from consumer.worker import Scoring
+from models.routing import Experiment, single
+from schemas.columns import Columns, Reason
+from schemas.errors import ConfigurationError
+
+NOTHING_SERVES = Rollout(Experiment("e", 1, "s", tuple(single("champion"))), ())
+
+
+def read_nothing(payloads):
+    """A reader to which every payload is broken."""
+    return Columns(np.full(len(payloads), Reason.TRUNCATED, np.uint8), {})
+
+
+def scoring(*topics):
+    """Scoring that is told of these topics, one answer after another."""
+    answers = iter(topics)
+    return Scoring(NOTHING_SERVES, read_nothing, lambda _: [], WorkerSettings(), lambda: next(answers), lambda *_: None)
+
+
+def records(partition, size):
+    return RecordBatch.of("in", [Message(topic="in", partition=partition, offset=0, value=b"x" * size)])
+
+
+def test_letters_shrink_until_the_brokers_take_them_and_then_it_is_the_decisions():
+    process = scoring(Topics(1, 1, 1, 100_000))
+    sizes = []
+
+    def refuse():
+        (letter,) = (outbox := process(records(0, 50_000))).letters
+        sizes.append(len(letter.value or b""))
+        outbox.on_too_large()
+
+    refuse()
+    with pytest.raises(ConfigurationError, match=r"fraud\.decisions does not take .* at most 100000 bytes"):
+        refuse()
+
+    assert sizes == [50_000, 0]
+
+
+def test_a_partition_that_is_new_makes_it_ask_for_the_topics_again():
+    process = scoring(Topics(1, 1, 1, 100_000), Topics(3, 3, 3, 100_000))
+
+    before, after = process(records(0, 1)), process(records(2, 1))
+
+    assert [outbox.letters[0].partition for outbox in (before, after)] == [0, 2]

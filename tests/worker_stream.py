@@ -1,0 +1,177 @@
+"""Topics of their own for a test, real transactions to put in, and workers as a user would start them."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import fastavro
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from schemas.load import load as load_schema
+
+PREFIX = b"\0\0\0\0\1"
+START = 1_380_000_000_000
+TRANSACTION = fastavro.parse_schema(load_schema("transaction"))
+DECISION = fastavro.parse_schema(load_schema("decision"))
+FEATURES = [f"V{number}" for number in range(1, 29)]
+
+
+def transactions(sample, count):
+    """``count`` real transactions as (key, value): the sample, again and again, with ids of their own."""
+    for number in range(count):
+        row = sample[number % len(sample)]
+        card = f"card-{number * 7919 % 5003:05d}"
+        record = row | {
+            "transaction_id": f"tx-{number:08d}",
+            "card_id": card,
+            "event_time": START + int(row["time"] * 1000),
+        }
+        stream = io.BytesIO(PREFIX)
+        stream.seek(len(PREFIX))
+        fastavro.schemaless_writer(stream, TRANSACTION, record)
+        yield card.encode(), stream.getvalue()
+
+
+@dataclass
+class Stream:
+    """An input topic with its outputs, and the workers that serve it."""
+
+    bootstrap: str
+    name: str
+    model: os.PathLike | None
+    partitions: int
+    processes: list = field(default_factory=list)
+    observer: Consumer = field(init=False)
+
+    def __post_init__(self):
+        self.observer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.name})
+
+    @property
+    def input(self):
+        return f"{self.name}.in"
+
+    @property
+    def decisions(self):
+        return f"{self.name}.decisions"
+
+    @property
+    def dead_letters(self):
+        return f"{self.name}.dead"
+
+    def publish(self, records):
+        producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "linger.ms": 20,
+                "partitioner": "murmur2_random",
+                "queue.buffering.max.messages": 1_000_000,
+                "message.max.bytes": 4_000_000,
+            }
+        )
+        count = 0
+        for key, value in records:
+            producer.produce(self.input, value, key)
+            count += 1
+            if count % 10_000 == 0:
+                producer.poll(0)
+        assert producer.flush(60) == 0
+        return count
+
+    def start(self, *options, slot=0):
+        command = [
+            *(sys.executable, "-m", "fraudstream", "score", "--log-format", "json"),
+            *("--bootstrap-servers", self.bootstrap, "--group", self.name),
+            *(() if self.model is None else ("--model", self.model)),
+            *("--input-topic", self.input, "--decisions-topic", self.decisions),
+            *("--dead-letters-topic", self.dead_letters, "--metrics-port", "0", "--slot", str(slot)),
+            *options,
+        ]
+        process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+        process.log = []
+        # A pipe that nobody reads fills up, and the worker would stand still.
+        process.reader = threading.Thread(target=lambda: process.log.extend(process.stderr), daemon=True)
+        process.reader.start()
+        self.processes.append(process)
+        return process
+
+    def committed(self):
+        """How many records the group has committed over all partitions."""
+        partitions = [TopicPartition(self.input, number) for number in range(self.partitions)]
+        return sum(max(0, partition.offset) for partition in self.observer.committed(partitions, timeout=30))
+
+    def read(self, topic, partitions, wanted, seconds=60):
+        """All records of a topic as a plain read_committed consumer sees them, until ``wanted`` have come."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": f"reader-{uuid.uuid4().hex}",
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+        consumer.subscribe([topic])
+        messages, ended, deadline = [], set(), time.monotonic() + seconds
+        while time.monotonic() < deadline and not (len(messages) >= wanted and len(ended) == partitions):
+            for message in consumer.consume(10_000, 0.2):
+                if message.error():
+                    ended.add(message.partition())
+                else:
+                    ended.discard(message.partition())
+                    messages.append(message)
+        consumer.close()
+        return messages
+
+    def read_decisions(self, wanted, seconds=60):
+        return [(m, decode(m.value())) for m in self.read(self.decisions, self.partitions, wanted, seconds)]
+
+    def stop(self):
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            process.reader.join()
+            process.stderr.close()
+        self.observer.close()
+
+
+def decode(value):
+    assert value[:5] == b"\0\0\0\0\2"
+    stream = io.BytesIO(value[5:])
+    record = fastavro.schemaless_reader(stream, DECISION, None)
+    assert stream.read() == b""
+    return record
+
+
+def ids_of(decisions):
+    return Counter(record["transaction_id"] for _, record in decisions)
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def assert_in_order_per_key(decisions):
+    seen = defaultdict(lambda: -1)
+    for message, record in decisions:
+        offset = record["source"]["offset"]
+        assert seen[message.key()] < offset, "a card's decisions came out of order"
+        seen[message.key()] = offset
+
+
+def said(process, event, partitions=1):
+    """Whether a worker logged this event for at least so many partitions."""
+    lines = [json.loads(line) for line in list(process.log) if line.startswith("{")]
+    return any(line["event"] == event and len(line.get("partitions", [0])) >= partitions for line in lines)
