@@ -1,6 +1,6 @@
 """Lay decisions out as a table of Arrow, with the fields that ``decision.avsc`` gives the topic, for data sets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,35 +13,49 @@ from schemas.decision import Decisions, Lineage, Outcome, ReasonCode, decision_i
 _WORD = pa.dictionary(pa.int8(), pa.string())
 """A string of which there are few: Parquet keeps each once."""
 _TIME = pa.timestamp("ms", "UTC")
-_REASON = pa.struct({"feature": pa.string(), "contribution": pa.float64()})
+_MISSING = ("fallback_reason", "replay")
+
+
+def _fields(types: Mapping[str, pa.DataType]) -> list[pa.Field]:
+    """Fields that are always there, but for those that may be missing: Parquet has to note nothing of them."""
+    return [pa.field(name, kind, nullable=name in _MISSING) for name, kind in types.items()]
+
+
+def _record(types: Mapping[str, pa.DataType]) -> pa.StructType:
+    return pa.struct(_fields(types))
+
+
+_REASON = _record({"feature": pa.string(), "contribution": pa.float64()})
 
 SCHEMA = pa.schema(
-    {
-        "decision_id": pa.uuid(),
-        "transaction_id": pa.string(),
-        "unit": pa.string(),
-        "source": pa.struct({"topic": _WORD, "partition": pa.int32(), "offset": pa.int64()}),
-        "event_time": _TIME,
-        "decided_at": _TIME,
-        "score": pa.float64(),
-        "decision": _WORD,
-        "policy": pa.struct({"version": _WORD, "review_at": pa.float64(), "decline_at": pa.float64()}),
-        "model": pa.struct({"name": _WORD, "version": _WORD, "sha256": _WORD, "backend": _WORD}),
-        "experiment": pa.struct(
-            {
-                "id": _WORD,
-                "epoch": pa.int32(),
-                "variant": _WORD,
-                "bucket": pa.int32(),
-                "salt_id": _WORD,
-                "probability": pa.float64(),
-            }
-        ),
-        "degraded": pa.bool_(),
-        "fallback_reason": _WORD,
-        "replay": _WORD,
-        "reason_codes": pa.list_(_REASON),
-    }
+    _fields(
+        {
+            "decision_id": pa.uuid(),
+            "transaction_id": pa.string(),
+            "unit": pa.string(),
+            "source": _record({"topic": _WORD, "partition": pa.int32(), "offset": pa.int64()}),
+            "event_time": _TIME,
+            "decided_at": _TIME,
+            "score": pa.float64(),
+            "decision": _WORD,
+            "policy": _record({"version": _WORD, "review_at": pa.float64(), "decline_at": pa.float64()}),
+            "model": _record({"name": _WORD, "version": _WORD, "sha256": _WORD, "backend": _WORD}),
+            "experiment": _record(
+                {
+                    "id": _WORD,
+                    "epoch": pa.int32(),
+                    "variant": _WORD,
+                    "bucket": pa.int32(),
+                    "salt_id": _WORD,
+                    "probability": pa.float64(),
+                }
+            ),
+            "degraded": pa.bool_(),
+            "fallback_reason": _WORD,
+            "replay": _WORD,
+            "reason_codes": pa.list_(pa.field("element", _REASON, nullable=False)),
+        }
+    )
 )
 """All fields of a decision but the shadows, which nothing runs over a data set."""
 
@@ -128,7 +142,8 @@ def _same(word: str | None, count: int) -> pa.DictionaryArray:
 
 
 def _struct(**fields: pa.Array) -> pa.StructArray:
-    return pa.StructArray.from_arrays(list(fields.values()), list(fields))
+    kinds = _fields({name: array.type for name, array in fields.items()})
+    return pa.StructArray.from_arrays(list(fields.values()), fields=kinds)
 
 
 def _reason_codes(decisions: Decisions) -> pa.ListArray:
@@ -141,4 +156,5 @@ def _reason_codes(decisions: Decisions) -> pa.ListArray:
         feature=pa.array([code.feature for code in codes], pa.string()),
         contribution=pa.array([code.contribution for code in codes], pa.float64()),
     )
-    return pa.ListArray.from_arrays(pa.array(np.cumsum(counts, dtype=np.int32)), items)
+    kind = SCHEMA.field("reason_codes").type
+    return pa.ListArray.from_arrays(pa.array(np.cumsum(counts, dtype=np.int32)), items, kind)
