@@ -273,6 +273,26 @@ def test_lines_with_too_few_or_too_many_fields_are_dead_letters_and_keep_the_num
     assert summary.counts.rejected == {"BROKEN_LINE": 4}
 
 
+def test_a_csv_file_of_broken_lines_alone_is_given_up_and_takes_no_memory(decider, monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "_MOST_BROKEN", 10)
+    monkeypatch.setattr(tables, "_CSV_BLOCK", 100)
+    (tmp_path / "day.csv").write_text("event_time,amount,V1\n" + "1;2;3\n" * 1_000)
+    own = replace(decider, rollout=replace(decider.rollout, arms=()))
+
+    summary = score(tmp_path / "day.csv", tmp_path / "out", own)
+
+    assert "has too many lines without a field for each of its columns" in str(summary.failed["day.csv"])
+
+
+def test_a_line_break_within_quotes_ends_no_row(data, decider, monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "_CSV_BLOCK", 1_500)
+    write(columns(with_ids(data.slice(0, 30)), note=['one\n"line"\n' * 20] * 30), tmp_path / "day.csv")
+
+    summary = score(tmp_path / "day.csv", tmp_path / "out", decider)
+
+    assert (summary.counts.rows, summary.counts.rejected) == (30, {})
+
+
 def test_dead_letters_that_were_mended_can_be_scored_again(data, decider, tmp_path):
     table = with_ids(data.slice(0, 3))
     write(columns(table, card_id=["k", None, "k"]), tmp_path / "day.parquet")

@@ -169,11 +169,23 @@ def test_an_object_that_changes_while_it_is_read_is_given_up(there, data, decide
 
 
 def test_a_body_that_breaks_off_is_asked_for_again(there, decider):
-    there.s3.proxy.next("GET", fault.passing, fault.cutting(100), fault.refusing(503, "SlowDown"), fault.cutting(5))
+    two_listings = [fault.passing] * 2
+    there.s3.proxy.next(
+        "GET", *two_listings, fault.cutting(1), fault.passing, fault.cutting(100), fault.refusing(503, "SlowDown")
+    )
 
     summary = there.score(decider)
 
     assert summary.counts.rows == 2_000
+    assert there.s3.proxy.take("GET") is fault.passing
+
+
+def test_a_body_that_breaks_off_every_time_is_given_up(there, decider):
+    there.s3.proxy.next("GET", *[fault.passing] * 2, *[fault.cutting(1)] * 4)
+
+    summary = there.score(decider)
+
+    assert "did not arrive whole in 4 attempts" in str(summary.failed["day=1/a.parquet"])
 
 
 def test_a_write_that_is_refused_leaves_no_parts_and_names_the_right(there, decider):
