@@ -324,8 +324,8 @@ def test_a_file_eight_times_as_long_takes_the_same_memory(data, decider, monkeyp
         if kind == "csv":
             pv.write_csv(table, tmp_path / f"{times}.csv")
         else:
-            shape = {"row_group_size": 700 if kind == "parquet" else 10**6, "use_dictionary": False, "compression": None}
-            pq.write_table(table, tmp_path / f"{times}.parquet", **shape)
+            group = 700 if kind == "parquet" else 10**6
+            pq.write_table(table, tmp_path / f"{times}.parquet", group, use_dictionary=False, compression=None)
     name = "{}.csv" if kind == "csv" else "{}.parquet"
 
     once, often = (

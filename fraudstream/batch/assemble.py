@@ -11,7 +11,7 @@ from fraudstream.batch.finished import Decider
 from fraudstream.batch.places import KINDS, DataFile, Place, is_data, open_place
 from fraudstream.batch.run import DataSet
 from models.artifact import from_files, load
-from models.model import Model
+from models.model import Model, check_scores
 from models.registry import Registry, Version, Watch
 from models.sandbox import Sandbox
 from models.signature import public_keys
@@ -70,6 +70,9 @@ def decider(settings: WorkerSettings, watch: Watch) -> Decider:
     names = [str(name) for name in (settings.model, settings.challenger) if name is not None]
     with Sandbox() as sandbox:
         models = [_model(name, settings, sandbox, watch) for name in names]
+    for model in models:
+        # XGBoost makes itself ready at its first prediction, where threads must not meet.
+        check_scores(model)
     return Decider(
         rollout_of(models, settings),
         roles_of(settings),

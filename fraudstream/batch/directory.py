@@ -32,6 +32,7 @@ class Directory:
         with self._errors(self.root):
             walk = os.walk(self.root, onerror=_raise_unless_absent)
             paths = [Path(folder) / name for folder, _, names in walk for name in names]
+            paths = [path for path in paths if path.is_file()]  # a pipe would make us wait, a broken link is nothing
             found = [DataFile(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in paths]
         return sorted(found, key=lambda file: file.name)
 
@@ -89,7 +90,7 @@ class Directory:
         try:
             yield
         except FileNotFoundError as error:
-            raise NotStoredError(f"there is no {path}") from error
+            raise NotStoredError(f"there is no {error.filename or path}") from error
         except PermissionError as error:
             raise NotPermittedError(f"{error.filename or path}: permission denied") from error
         except OSError as error:

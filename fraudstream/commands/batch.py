@@ -45,12 +45,13 @@ def batch(
 
     Each input file becomes one parquet file of decisions, which appears when it is complete; a row that cannot be
     decided goes to a file of the same name under _dead-letters, with the reason. A run that was stopped is taken up
-    again by the same command: files whose input, model and settings are the same as before are skipped.
+    again by the same command: files whose content, model and settings are the same as before are skipped.
 
-    The columns are found as `fraudstream train` and the stream find them, features by name. Without columns for the ids
-    of transactions and cards these are derived from the number of the row.
+    Columns are found by the names that `fraudstream train` and the stream know, features by their own. Without columns
+    for the ids of transactions and cards these are derived from the numbers of the rows. MODEL is a directory, or
+    NAME@VERSION of the store.
 
-    Exits 1 if a file could not be scored, or a stronger code that all of them share; all others are scored.
+    Exits 1 if a file could not be scored, or 77 or 78 if that is why for all of them; the others are scored.
 
     fraudstream batch --in history.parquet --out decisions --model model
     """
