@@ -2,8 +2,10 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
+KILLS := 25
+EVENTS := 100000
 
-.PHONY: help demo test lint bench kafka kafka-stop lock clean
+.PHONY: help demo test lint bench bench-drift chaos kafka kafka-stop lock clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -20,6 +22,13 @@ lint: $(VENV)/ready ## style, types and the direction of imports
 
 bench: $(VENV)/ready ## throughput and latency beside their peers, on a real Kafka
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-drift: $(VENV)/ready ## the tests of drift beside their peers, and their alarms with and without drift
+	@$(BIN)/python -m benchmarks.drift
+	@$(BIN)/python -m benchmarks.drift_alarms
+
+chaos: $(VENV)/ready ## kill workers and the broker under load, and audit what they decided: KILLS=25 EVENTS=100000
+	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) --events $(EVENTS)
 
 kafka: $(VENV)/ready ## start a real Kafka on 127.0.0.1:9092 for trying things
 	@$(BIN)/python -m deploy.kafka start

@@ -62,7 +62,7 @@ class Batch:
 
 def measure(model_dir: Path, data: Path, scratch: Path) -> Batch:
     """The three next to each other, again and again; what came out is checked once against XGBoost."""
-    decides = decider(WorkerSettings.model_validate({"model": model_dir}), unwatched)
+    decides = decider(WorkerSettings.model_validate({"model": model_dir}), None, unwatched)
     scoring = _Scoring(decides, data, Directory(scratch))
     matrices = scoring.matrices()
     rows = sum(map(len, matrices))

@@ -22,7 +22,13 @@ class Assignment:
     source: str
     decisions: str
     dead_letters: str
+    samples: str
     metrics_port: int
+
+    @property
+    def outputs(self) -> list[str]:
+        """The topics that it may write."""
+        return [self.decisions, self.dead_letters, self.samples]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,8 @@ def kafka_streams(threads: int = 1, commit_ms: int = 100) -> Contender:
 
 def assignment(source: str, group: str) -> Assignment:
     """Topics and a port for a run of this name."""
-    return Assignment(group, source, f"{group}.decisions", f"{group}.dead-letters", free_ports(1)[0])
+    names = (f"{group}.decisions", f"{group}.dead-letters", f"{group}.samples")
+    return Assignment(group, source, *names, free_ports(1)[0])
 
 
 def _script(module: str, bed: Bed, work: Assignment) -> list[str]:
@@ -76,6 +83,7 @@ def _worker(options: tuple[str, ...], bed: Bed, work: Assignment) -> list[str]:
         *(sys.executable, "-m", "fraudstream", "score", "--bootstrap-servers", bed.bootstrap_servers),
         *("--model", str(bed.model_dir), "--group", work.group, "--input-topic", work.source),
         *("--decisions-topic", work.decisions, "--dead-letters-topic", work.dead_letters),
+        *("--samples-topic", work.samples),
         *("--metrics-port", str(work.metrics_port), "--log-format", "json", "--log-level", "warning", *options),
     ]
 

@@ -50,7 +50,7 @@ def measure(bed: Bed, contender: Contender, seconds: int, number: int) -> Latenc
     group = f"bench-{uuid.uuid4().hex[:8]}"
     count = RATE * (WARM_UP_SECONDS + seconds)
     work = assignment(bed.preload(f"{group}.in", PRIMERS), group)
-    for topic in (work.decisions, work.dead_letters):
+    for topic in work.outputs:
         bed.create_topic(topic)
     sent, received, watch = bed.home / f"{group}.sent.json", bed.home / f"{group}.received.npz", Watch()
     with ExitStack() as stack:
@@ -64,7 +64,7 @@ def measure(bed: Bed, contender: Contender, seconds: int, number: int) -> Latenc
         batches = worker_metrics(work.metrics_port)["batches"] if contender.has_metrics else None
         _wait_for(reader)
     check_output(bed, contender.check, work.source, work.decisions, count + PRIMERS)
-    bed.delete_topics([work.source, work.decisions, work.dead_letters])
+    bed.delete_topics([work.source, *work.outputs])
     load_report = msgspec.json.decode(sent.read_bytes())
     first, last = watch.busy
     p50, p90, p99, p999 = np.percentile(latencies_of(received, load_report["start"]), PERCENTILES).tolist()

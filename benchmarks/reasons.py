@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from consumer.decide import Bounds, Reasons, Roles, Rollout, Source, Thresholds, decide
+from consumer.loading import load_rollout
 from consumer.settings import WorkerSettings
-from consumer.worker import load_rollout
 from models.artifact import load
 from models.shap import Recursion
 from models.train import TrainingSettings, train_to

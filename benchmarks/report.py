@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,26 +51,37 @@ def table(results: Results) -> Table:
 
 
 def update_docs(page: Path, results: Results, command: str) -> None:
-    """Put the table between the markers of ``page``; the text around it stays."""
+    """Put the table into the docs."""
+    put_into(page, _markdown(results, command))
+
+
+def put_into(page: Path, lines: Iterable[str]) -> None:
+    """Put the lines between the markers of ``page``; the text around it stays."""
     begin, end = MARKERS
-    measured = "\n".join([begin, *_markdown(results, command), end])
+    measured = "\n".join([begin, *lines, end])
     text = re.sub(f"{begin}.*{end}", lambda _: measured, page.read_text(), flags=re.DOTALL)
     page.write_text(text)
 
 
 def _markdown(results: Results, command: str) -> Iterator[str]:
-    facts = ", ".join(f"{name} {value}" for name, value in machine().items())
-    yield f"\n`{command}`, on: {facts}.\n"
+    yield origin(command)
     yield "![Throughput, batch sizes and latency](benchmarks.svg)\n"
     for title, lines in sections(results):
         rows = [line.cells() for line in lines]
         used = [0, *(at for at in range(1, len(HEADER)) if any(row[at] for row in rows))]
         yield f"### {title}\n"
-        yield _row([HEADER[at] for at in used])
-        yield _row(["---"] + ["--:"] * (len(used) - 1))
-        yield from (_row([row[at] for at in used]) for row in rows)
+        yield markdown_row([HEADER[at] for at in used])
+        yield markdown_row(["---"] + ["--:"] * (len(used) - 1))
+        yield from (markdown_row([row[at] for at in used]) for row in rows)
         yield ""
 
 
-def _row(cells: list[str]) -> str:
+def origin(command: str) -> str:
+    """The line that says where figures come from."""
+    facts = ", ".join(f"{name} {value}" for name, value in machine().items())
+    return f"\n`{command}`, on: {facts}.\n"
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a table."""
     return f"| {' | '.join(cells)} |"

@@ -3,11 +3,11 @@
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from confluent_kafka import Consumer, TopicPartition
@@ -18,13 +18,18 @@ from benchmarks.bed import Bed
 from consumer.clients import make_consumer, producer_maker
 from consumer.decide import Arm, Rollout
 from consumer.delivery import produce
+from consumer.in_force import InForce
+from consumer.loading import load_rollout
 from consumer.metrics import WorkerMetrics
 from consumer.records import RecordBatch
+from consumer.serving import Serving
 from consumer.settings import WorkerSettings
 from consumer.topics import Cluster
-from consumer.wire import decision_encoder, transaction_reader
-from consumer.worker import Scoring, load_rollout
+from consumer.wire import decision_encoder, sample_encoder, transaction_reader
+from consumer.worker import Scoring
 from models.scorer import Scorer
+from schemas.columns import Columns
+from schemas.framing import RecordReader
 
 BATCH = 5_000
 COMMIT_SECONDS = 30.0
@@ -76,6 +81,19 @@ class Stages:
         self.cpu.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class TimedReader:
+    """A reader whose time is a stage of its own."""
+
+    inner: RecordReader
+    stages: Stages
+
+    def read(self, payloads: Sequence[bytes | None]) -> Columns:
+        """As ``inner`` does."""
+        with self.stages.stage("decode"):
+            return self.inner.read(payloads)
+
+
 class TimedScorer:
     """A scorer whose calls are stages."""
 
@@ -98,6 +116,7 @@ def profile(bed: Bed, source: str, events: int) -> dict[str, dict[str, float]]:
             "input_topic": source,
             "decisions_topic": bed.create_topic(f"{group}.decisions"),
             "dead_letters_topic": bed.create_topic(f"{group}.dead-letters"),
+            "samples_topic": bed.create_topic(f"{group}.samples"),
             "batch_size": BATCH,
         }
     )
@@ -132,21 +151,25 @@ def profile(bed: Bed, source: str, events: int) -> dict[str, dict[str, float]]:
             stages.clear()
             counted = 0
     consumer.close()
-    bed.delete_topics([settings.decisions_topic, settings.dead_letters_topic])
+    bed.delete_topics([settings.decisions_topic, settings.dead_letters_topic, settings.samples_topic])
     return stages.an_event(counted)
 
 
 def _scoring(settings: WorkerSettings, stages: Stages) -> Scoring:
     rollout = load_rollout(settings)
     arms = tuple(_timed_arm(arm, stages) for arm in rollout.arms)
+    encode_sample = sample_encoder(settings)
+    assert encode_sample is not None, "the default rate is not 0"
+    reader = TimedReader(transaction_reader(settings, rollout.fields), stages)
+    serving = Serving(Rollout(rollout.experiment, arms), (), cast("RecordReader", reader))
     cluster, metrics = Cluster(settings), WorkerMetrics(CollectorRegistry())
     return Scoring(
-        Rollout(rollout.experiment, arms),
-        stages.timed("decode", transaction_reader(settings, rollout.fields).read),
+        InForce(lambda: serving, settings.shadow_budget_seconds, metrics),
         stages.timed("encode", decision_encoder(settings)),
         settings,
         cluster.topics,
         lambda _records, verdict: metrics.observe_verdict(verdict),
+        encode_sample=stages.timed("sample", encode_sample),
     )
 
 

@@ -42,7 +42,7 @@ class Run:
 def run(bed: Bed, contender: Contender, source: str, events: int, number: int) -> Run:
     """Start it, wait until it has committed everything, stop it, read its output back. Or WrongOutputError."""
     work = assignment(source, f"bench-{uuid.uuid4().hex[:8]}")
-    for topic in (work.decisions, work.dead_letters):
+    for topic in work.outputs:
         bed.create_topic(topic)
     watch, metrics = Watch(), {}
     server = Server(contender.command(bed, work), bed.home / f"{work.group}.log")
@@ -53,7 +53,7 @@ def run(bed: Bed, contender: Contender, source: str, events: int, number: int) -
     finally:
         server.stop()
     written = check_output(bed, contender.check, source, work.decisions, events)
-    bed.delete_topics([work.decisions, work.dead_letters])
+    bed.delete_topics(work.outputs)
     first, last = watch.busy
     busy = max(1, last.done - first.done)
     batches = metrics.get("batches")

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 LARGEST_MESSAGE = 2_000_000
 """Bytes of one record, unless `message.max.bytes` says otherwise."""
 
-Client = TypeVar("Client", Consumer, Producer, AdminClient)
+Client = TypeVar("Client", bound=Consumer | Producer | AdminClient)
 
 
 def make_client(kind: type[Client], properties: Mapping[str, Any]) -> Client:
@@ -28,8 +28,19 @@ def make_client(kind: type[Client], properties: Mapping[str, Any]) -> Client:
         raise ConfigurationError(f"kafka: {error}") from None
 
 
-def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None] = lambda _text: None) -> Consumer:
-    """A consumer with static membership that commits nothing by itself and reads only what is committed."""
+def make_consumer(
+    settings: WorkerSettings, on_statistics: Callable[[str], None] = lambda _text: None, *, tells_ends: bool = False
+) -> Consumer:
+    """A consumer with static membership that commits nothing by itself and reads only what is committed.
+
+    With ``tells_ends`` it says when it has come to the end of a partition.
+    """
+    own = {"enable.partition.eof": tells_ends, "stats_cb": on_statistics}
+    return make_client(Consumer, consumer_properties(settings) | own)
+
+
+def consumer_properties(settings: WorkerSettings) -> dict[str, Any]:
+    """What a member of the group of the settings is configured with."""
     defaults = {
         "session.timeout.ms": 10_000,
         "max.poll.interval.ms": 120_000,
@@ -47,9 +58,8 @@ def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None]
         "auto.offset.reset": "error",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
-        "stats_cb": on_statistics,
     }
-    return make_client(Consumer, defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours)
+    return defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours
 
 
 def largest_message(settings: WorkerSettings) -> int:
@@ -93,6 +103,9 @@ def _common(settings: WorkerSettings) -> dict[str, Any]:
         "client.id": settings.slot_id,
         "error_cb": log_error,
         "log.connection.close": False,
+        # Re-bootstrapping (KIP-899, the default) when the last broker disconnects leaves partitions with the broker
+        # handle that it drops: nothing is sent any more, and the producer cannot be destroyed (librdkafka 2.16.0).
+        "metadata.recovery.strategy": "none",
         # One line a failure is enough: with the broker down librdkafka logs about twenty a second.
         "log_level": 3,
     }

@@ -109,6 +109,16 @@ def _headers(texts: Mapping[str, str]) -> Headers:
     return [(name, text.encode()) for name, text in texts.items()]
 
 
+def source_of(headers: Headers) -> tuple[str, int, int] | None:
+    """Topic, partition and offset of the record that a dead letter is about; None where its headers are not ours."""
+    found = dict(headers)
+    topic, *place = (found.get(f"__connect.errors.{name}") for name in ("topic", "partition", "offset"))
+    if not isinstance(topic, bytes) or not all(isinstance(each, bytes) and each.isdigit() for each in place):
+        return None
+    partition, offset = (int(cast("bytes", each)[:19]) for each in place)
+    return topic.decode(errors="replace"), partition, offset
+
+
 def _attempts(received: Headers) -> int:
     """How often this record was a dead letter before; 0 where the header is absent or not ours."""
     before = dict(received).get(ATTEMPT)

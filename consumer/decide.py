@@ -1,13 +1,13 @@
 """Decide a batch of transactions: columns in, decisions and rejections out, no client, no clock."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.routing import Experiment, buckets_in
+from models.routing import CONTROL, MISSING_UNIT, Assignment, Experiment, assign
 from models.scorer import Scorer
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
 from schemas.decision import Decisions, Lineage, Outcome, ReasonCode
@@ -21,7 +21,7 @@ class Rejection(Enum):
     """Why a record that could be decoded is not scored."""
 
     MISSING_ID = "the transaction id is missing"
-    MISSING_UNIT = "the routing unit is missing"
+    MISSING_UNIT = MISSING_UNIT
     OVERLONG_ID = f"the transaction id or the routing unit is longer than {LONGEST_ID} bytes"
     MISSING_EVENT_TIME = "the event time is missing"
     EVENT_TIME_OUT_OF_RANGE = "the event time is out of range"
@@ -42,10 +42,15 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Event times (ms since 1970) that are believed: from ``earliest`` to ``lead`` ms ahead of the clock."""
+    """What is accepted of a record.
+
+    Event times (ms since 1970) from ``earliest`` to ``lead`` ms ahead of the clock; and, unless ``unit_required``, that
+    it has no unit: then the control decides.
+    """
 
     earliest: int
     lead: int
+    unit_required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +122,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``."""
+    """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``.
+
+    ``replay`` is the name under which they are decided again, None when live.
+    """
 
     topic: str
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    replay: str | None = None
 
 
 def decide(
@@ -142,8 +151,10 @@ def decide(
         return _nothing_decided(columns, source, rollout, now)
     rejected = _validate(columns, usable, roles, bounds, now)
     rows = _kept(usable, rejected)
-    buckets, variants = _route(_bytes(columns, roles.unit), rows, rollout.experiment)
-    scored = _score(columns, rows, variants, rollout, reasons)
+    drawn = assign(_take(_bytes(columns, roles.unit), rows), rollout.experiment)
+    scored = _score(columns, rows, drawn.variants, rollout, reasons)
+    variants, lineages = _lineages(drawn, rollout)
+    buckets = drawn.buckets
     for row, rejection in scored.rejected.items():
         rejected[row] = rejection
     if scored.rejected:
@@ -166,8 +177,9 @@ def decide(
         outcome=outcomes,
         variant=variants,
         bucket=buckets,
-        lineages=tuple(arm.lineage for arm in rollout.arms),
+        lineages=lineages,
         reasons=given,
+        replay=source.replay,
     )
     return Verdict(decisions, rows, _undecodable(columns), rejected)
 
@@ -213,7 +225,7 @@ def _validate(
     time, amount = _numbers(columns, roles.event_time), _numbers(columns, roles.amount)
     complaints = (
         (Rejection.MISSING_ID, _missing(transaction)),
-        (Rejection.MISSING_UNIT, _missing(unit)),
+        (Rejection.MISSING_UNIT, _missing(unit) if bounds.unit_required else None),
         (Rejection.OVERLONG_ID, (transaction.length > LONGEST_ID) | (unit.length > LONGEST_ID)),
         (Rejection.MISSING_EVENT_TIME, time.null),
         (
@@ -237,11 +249,13 @@ def _kept(usable: NDArray[np.bool_], rejected: Mapping[int, Rejection]) -> NDArr
     return np.flatnonzero(keep)
 
 
-def _route(
-    unit: BytesColumn, rows: NDArray[np.int64], experiment: Experiment
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    buckets = buckets_in(_take(unit, rows), experiment.seed)
-    return buckets, experiment.variant_of(buckets)
+def _lineages(drawn: Assignment, rollout: Rollout) -> tuple[NDArray[np.uint8], tuple[Lineage, ...]]:
+    """What the decisions of each variant have in common, and last of those that had no unit to draw a variant by."""
+    lineages = tuple(arm.lineage for arm in rollout.arms)
+    if not drawn.missing.any():
+        return drawn.variants, lineages
+    variants = np.where(drawn.missing, np.uint8(len(lineages)), drawn.variants)
+    return variants, (*lineages, replace(lineages[CONTROL], probability=1.0, fallback_reason=MISSING_UNIT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,10 +295,10 @@ def _score_arm(
     features = columns.matrix(names)
     if len(positions) < len(features):
         features = features[rows[positions]]
-    unfit = _unfit(columns, features, rows[positions], arm)
-    if unfit:  # no model is shown an infinity: XGBoost scores it in one call and refuses it in another
-        features = np.where(np.isin(rows[positions], list(unfit))[:, None], np.float32(np.nan), features)
-        into.rejected.update(unfit)
+    refused = unfit(columns, features, rows[positions], names, arm.required)
+    if refused:  # no model is shown an infinity: XGBoost scores it in one call and refuses it in another
+        features = np.where(np.isin(rows[positions], list(refused))[:, None], np.float32(np.nan), features)
+        into.rejected.update(refused)
     scores = arm.scorer.score(features)
     outcomes = (scores >= arm.thresholds.review_at).astype(np.uint8)
     outcomes[scores >= arm.thresholds.decline_at] = Outcome.DECLINE
@@ -296,18 +310,27 @@ def _score_arm(
             into.reasons[int(positions[at])] = codes
 
 
-def _unfit(columns: Columns, features: NDArray[np.float32], rows: NDArray[np.int64], arm: Arm) -> dict[int, Rejection]:
-    """Rows whose features no model should see: a NaN or an infinity that was sent, or a required one not sent."""
+def unfit(
+    columns: Columns,
+    features: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    names: Sequence[str],
+    required: NDArray[np.bool_],
+) -> dict[int, Rejection]:
+    """Rows whose features no model should see: a NaN or an infinity that was sent, or a required one not sent.
+
+    ``features`` (m, k) are those of the row numbers ``rows`` (m,), ``required`` (k,) marks what may not be missing.
+    """
     # A sum is finite if all its terms are; the few rows where it is not are looked at one feature at a time.
     suspects = np.flatnonzero(~np.isfinite(features.sum(axis=1)))
     rejected: dict[int, Rejection] = {}
-    for position, name in enumerate(arm.scorer.features if len(suspects) else ()):
+    for position, name in enumerate(names if len(suspects) else ()):
         null = _numbers(columns, name).null
         absent = null[rows[suspects]] if null is not None else np.zeros(len(suspects), np.bool_)
         broken = ~np.isfinite(features[suspects, position]) & ~absent
         for row in rows[suspects[broken]].tolist():
             rejected.setdefault(row, Rejection.NON_FINITE_FEATURE)
-        if arm.required[position]:
+        if required[position]:
             for row in rows[suspects[absent]].tolist():
                 rejected.setdefault(row, Rejection.MISSING_FEATURE)
     return rejected
@@ -330,9 +353,7 @@ def _missing(column: BytesColumn) -> NDArray[np.bool_]:
 
 
 def _take(column: BytesColumn, rows: NDArray[np.int64]) -> BytesColumn:
-    if len(rows) == len(column.start):
-        return column
-    return BytesColumn(column.data, column.start[rows], column.length[rows], None)
+    return column if len(rows) == len(column.start) else column.take(rows)
 
 
 def _bytes(columns: Columns, name: str) -> BytesColumn:

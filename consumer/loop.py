@@ -16,6 +16,7 @@ from consumer.faults import is_slot_taken, refused
 from consumer.places import Places
 from consumer.records import RecordBatch
 from consumer.settings import Start
+from consumer.until import Until
 from schemas.errors import ConfigurationError, NotPermittedError
 
 log = structlog.get_logger()
@@ -25,9 +26,10 @@ REWIND_PAUSE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A processed batch that waits for its turn to be published."""
+    """A processed batch that waits for its turn to be published, and the offsets to commit with it."""
 
     records: RecordBatch
+    offsets: list[TopicPartition]
     outbox: Outbox
     seconds: dict[str, float]
 
@@ -37,7 +39,8 @@ class Loop:
 
     Polling, and with it every rebalance callback, happens only while nothing is being published. A batch that was
     processed but not yet published when partitions go away is dropped: their next owner, or this worker after a
-    rewind, reads it again.
+    rewind, reads it again. With ``until`` nothing from beyond its stops is processed, and each stop is committed as
+    soon as all before it are.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Loop:
         batch_size: int,
         poll_seconds: float,
         start: Start,
+        until: Until | None = None,
         observe: Callable[[Mapping[str, float], int], None] = lambda _seconds, _records: None,
     ) -> None:
         self._consumer = consumer
@@ -61,12 +65,14 @@ class Loop:
         self._batch_size = batch_size
         self._poll_seconds = poll_seconds
         self._places = Places(consumer, topic, start)
+        self._until = until
         self._observe = observe
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._prepared: _Prepared | None = None
         self._rewind_due = False
         self._assigned: set[int] = set()
         self._due: set[int] = set()
+        self._stopped: set[int] = set()
         self.rebalances = 0
         self.rewinds = 0
 
@@ -74,6 +80,15 @@ class Loop:
     def assigned(self) -> frozenset[int]:
         """Partitions this worker owns."""
         return frozenset(self._assigned)
+
+    @property
+    def stopped(self) -> frozenset[int]:
+        """Partitions among them that stand still: the offset to go on from is not in the topic."""
+        return frozenset(self._stopped)
+
+    @property
+    def _readable(self) -> set[int]:
+        return self._assigned - self._due - self._stopped
 
     def open(self) -> None:
         """Initialise the producers, which settles what a predecessor left open, then join the group."""
@@ -107,6 +122,13 @@ class Loop:
             published += self._wait_for(self._publish())
         return published
 
+    def tell(self, outbox: Outbox) -> None:
+        """Publish what no record led to, but the passing of time; it bears its own offsets."""
+        if self._prepared is not None and not self._wait_for(self._publish()):
+            return  # what time has brought about rests on a batch that was not published
+        self._prepared = _Prepared(RecordBatch.of(self._topic, []), outbox.offsets or [], outbox, {})
+        self._wait_for(self._publish())
+
     def close(self) -> None:
         """Publish what is prepared, then leave; a static member's partitions wait for it to come back."""
         try:
@@ -120,7 +142,9 @@ class Loop:
         """Go back to what the broker says is committed: it is right after any failed or doubtful commit."""
         self.rewinds += 1
         self._prepared, self._rewind_due = None, False
-        self._due |= self._assigned
+        self._due |= self._assigned - self._stopped
+        if self._until is not None:
+            self._until.forget(self._assigned)
         time.sleep(REWIND_PAUSE_SECONDS)
         self._settle()
 
@@ -141,8 +165,16 @@ class Loop:
             self._consumer.pause([TopicPartition(self._topic, number) for number in sorted(partitions)])
 
     def _prepare(self, records: RecordBatch, waited: float) -> _Prepared:
-        outbox = self._process(records)
-        return _Prepared(records, outbox, {"consume": waited, **outbox.seconds})
+        outbox = self._process(records) if len(records) else Outbox()
+        offsets = outbox.offsets or self._next_offsets(records)
+        return _Prepared(records, offsets, outbox, {"consume": waited, **outbox.seconds})
+
+    def _next_offsets(self, records: RecordBatch) -> list[TopicPartition]:
+        """For each partition the offset after its last record here, or its stop where it is through."""
+        following = {each.partition: each for each in records.next_offsets()}
+        if self._until is not None:
+            following |= {each: TopicPartition(self._topic, each, stop) for each, stop in self._until.due().items()}
+        return list(following.values())
 
     def _publish(self) -> "Future[_Prepared] | None":
         if self._prepared is None:
@@ -154,7 +186,7 @@ class Loop:
 
     def _publish_now(self, prepared: _Prepared, group: object) -> _Prepared:
         started = time.perf_counter()
-        place = Place(prepared.records.next_offsets(), self._consumer, group)
+        place = Place(prepared.offsets, self._consumer, group)
         try:
             commit = self._delivery.publish(prepared.outbox, place)
         except TooLargeError:
@@ -183,11 +215,21 @@ class Loop:
         if first is None:
             return None
         rest = self._consumer.consume(self._batch_size - 1, 0) if self._batch_size > 1 else []
-        records = RecordBatch.of(self._topic, self._without_errors([first, *rest]))
-        readable = self._assigned - self._due
+        messages = [first, *rest]
+        if self._until is not None:
+            messages = self._within(messages, self._readable, self._until)
+        records = RecordBatch.of(self._topic, self._without_errors(messages))
+        readable = self._readable  # asked now: an error may just have stopped a partition
         if not readable.issuperset(records.partitions.tolist()):
             records = records.only(readable)
-        return records if len(records) else None
+        return records if len(records) or (self._until is not None and self._until.is_due) else None
+
+    def _within(self, messages: list[Message], readable: set[int], until: Until) -> list[Message]:
+        """The messages before the stops; a partition that is through is read no further."""
+        # Of a partition that was just lost, the end says nothing: what came before it was lost too.
+        inside, through = until.within([each for each in messages if each.partition() in {None, *readable}])
+        self._pause(through)
+        return inside
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
         if not any(map(Message.error, messages)):
@@ -203,22 +245,30 @@ class Loop:
             raise NotPermittedError(f"not permitted to read {self._topic} ({error.name()}: {error.str()})")
         if is_slot_taken(error):
             raise ConfigurationError(f"slot {self._member} is used by another live process: give each one of its own")
-        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's local code has no public name
-            raise ConfigurationError(
-                f"{self._topic}[{message.partition()}]: the next offset to score no longer exists ({error.str()}); "
-                "records were deleted before they were scored, and the worker does not skip them by itself"
-            )
+        partition = message.partition()
+        if code == KafkaError._AUTO_OFFSET_RESET and partition is not None:  # noqa: SLF001 - librdkafka's local code has no public name
+            self._stop(partition)
+            return
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise ConfigurationError(f"topic {self._topic} does not exist any more")
         if error.fatal():
             raise KafkaException(error)
         log.warning("consumer_error", code=error.name(), reason=error.str())
 
+    def _stop(self, partition: int) -> None:
+        """Leave a partition where it is: what was deleted, or never was, cannot be decided and is not skipped."""
+        self._stopped.add(partition)
+        self._pause([partition])
+        gap = self._places.gap(partition)
+        log.error("partition_stopped", topic=self._topic, partition=partition, **gap)
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
         numbers = [p.partition for p in partitions]
         found = self._places.of(numbers)
         consumer.incremental_assign([TopicPartition(self._topic, n, found.get(n, OFFSET_BEGINNING)) for n in numbers])
+        # Paused is paused for librdkafka, through any assignment: these may have been when they were lost.
+        consumer.resume([TopicPartition(self._topic, number) for number in numbers])
         self._assigned.update(numbers)
         self._due.update(set(numbers) - found.keys())
         self._pause(self._due)
@@ -229,6 +279,7 @@ class Loop:
         consumer.incremental_unassign(partitions)
         self._assigned.difference_update(p.partition for p in partitions)
         self._due &= self._assigned
+        self._stopped &= self._assigned
         if self._prepared is not None:
             self._prepared, self._rewind_due = None, True
         log.info("revoked", partitions=sorted(p.partition for p in partitions))

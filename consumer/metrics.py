@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from consumer.decide import Verdict
+from consumer.serving import Serving
 from schemas.decision import Outcome
 
 LATENCY_SECONDS = (
@@ -55,6 +57,7 @@ SCORES = (
 STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 BATCH_RECORDS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 100_000)
 BROKER_TIMES_A_BATCH = 64
+SHADOW_RESULTS = ("scored", "late", "failed")
 
 
 class BatchHistogram(Collector):
@@ -126,14 +129,59 @@ class WorkerMetrics:
         self.lag = gauge("lag_records", "Records between the position and the last stable offset.", "partition")
         self._lagging: set[str] = set()
         self.assigned = gauge("assigned_partitions", "Partitions that this worker owns.")
+        self.stopped = gauge(
+            "stopped_partitions", "Partitions that stand still: the offset to go on from is not in the topic."
+        )
+        self.halted = gauge("halted", "1 while nearly all records are bad: the worker keeps its place and tries again.")
         self.rebalances = gauge("rebalances", "Assignments and revocations since the start.")
         self.rewinds = gauge("rewinds", "Returns to the committed offsets since the start.")
         self.replacements = gauge("producer_replacements", "Producers replaced after a failure since the start.")
         self.columnar = gauge("columnar", "1 while all schemas met are flat; 0: nested ones slow the worker down.")
         self.model = gauge("model_info", "1 for each model that serves.", "variant", "name", "version", "sha256")
+        self.rollout_epoch = gauge("rollout_epoch", "Number of the rollout that serves.")
+        self.rollout_age = gauge("rollout_age_seconds", "Time since the store last told which rollout is in force.")
+        self.rollout_held_back = gauge(
+            "rollout_held_back", "1 while the rollout in the store cannot serve, so that the one before it still does."
+        )
+        self.load_failures = counter(
+            "rollout_load_failures", "Failures to load, by what: rollout (not any of it), variant or shadow.", "part"
+        )
+        self.degraded_share = gauge(
+            "degraded_share", "Share of the cards whose variant has no model, so that the control decides."
+        )
+        self.degraded = counter(
+            "degraded_decisions", "Decisions of the control for want of the variant's model, or of a unit.", "variant"
+        )
+        self.shadow_batches = counter(
+            "shadow_batches", "Batches by what became of a shadow: scored, late or failed.", "shadow", "result"
+        )
+        self._models: set[tuple[str, str, str, str]] = set()
+        self._shadows: set[str] = set()
+        for part in ("rollout", "variant", "shadow"):
+            self.load_failures.labels(part)
         for outcome in Outcome:
             self.outcomes.labels(outcome.name.lower())
         self.outcomes.labels("dead_letter")
+
+    def observe_serving(self, serving: Serving) -> None:
+        """Tell what serves from now on, and no longer what served before."""
+        self.rollout_epoch.set(serving.epoch)
+        self.degraded_share.set(serving.degraded_share)
+        models = {(x.variant, x.model_name, x.model_version, x.model_sha256.hex()) for x in serving.lineages}
+        for labels in models:
+            self.model.labels(*labels).set(1)
+        for labels in self._models - models:
+            self.model.remove(*labels)
+        shadows = {shadow.name for shadow in serving.shadows}
+        for name, result in product(shadows, SHADOW_RESULTS):
+            self.shadow_batches.labels(name, result)
+        for name, result in product(self._shadows - shadows, SHADOW_RESULTS):
+            self.shadow_batches.remove(name, result)
+        self._models, self._shadows = models, shadows
+
+    def observe_shadow(self, name: str, result: str) -> None:
+        """Count what became of a shadow in a batch: one of SHADOW_RESULTS."""
+        self.shadow_batches.labels(name, result).inc()
 
     def observe_verdict(self, verdict: Verdict) -> None:
         """Count what became of a published batch."""
@@ -144,6 +192,8 @@ class WorkerMetrics:
             minlength=len(decisions.lineages) * len(Outcome),
         ).reshape(len(decisions.lineages), len(Outcome))
         for lineage, row in zip(decisions.lineages, table.tolist(), strict=True):
+            if lineage.fallback_reason is not None:
+                self.degraded.labels(lineage.variant).inc(sum(row))
             for outcome, count in zip(Outcome, row, strict=True):
                 self.decisions.labels(lineage.variant, outcome.name.lower()).inc(count)
                 self.outcomes.labels(outcome.name.lower()).inc(count)

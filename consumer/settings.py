@@ -67,6 +67,13 @@ class Payload(StrEnum):
     POINTER = "pointer"
 
 
+class MissingUnit(StrEnum):
+    """What becomes of a transaction that names no card, so that none of the variants can be drawn for it."""
+
+    DEAD_LETTER = "dead_letter"
+    CONTROL = "control"
+
+
 class WorkerSettings(BaseModel):
     """Everything a worker can be told. Read once, at the edge; frozen from then on."""
 
@@ -88,9 +95,32 @@ class WorkerSettings(BaseModel):
     input_topic: str = Field("transactions", description="Where transactions come from.")
     decisions_topic: str = Field("fraud.decisions", description="Where decisions go.")
     dead_letters_topic: str = Field("fraud.dead-letters", description="Where records go that cannot be scored.")
+    samples_topic: str = Field("fraud.feature-samples", description="Where samples for the drift monitor go.")
+    sample_rate: float = Field(0.05, ge=0, le=1, description="Share of the events that are sampled; 0: none, no topic.")
     dead_letter_payload: Payload = Field(
         Payload.ORIGINAL,
         description="What a dead letter holds of its record: original, redacted (digest and length) or pointer.",
+    )
+    bad_records_limit: int = Field(
+        100, ge=0, le=1_000_000, description="Bad records in a row at which the worker keeps its place; 0: never."
+    )
+    bad_records_share: float = Field(
+        0.95, gt=0, le=1, description="Share of them that must be bad: with 1.0 each of bad_records_limit in a row."
+    )
+    drift_topic: str = Field("fraud.drift", description="Where the drift monitor writes its reports.")
+    retrain_topic: str = Field("fraud.retrain-requests", description="Where it asks for a model to be trained again.")
+    drift_baselines: list[Path] = Field(
+        default_factory=list,
+        description="Baselines, before those of the store: files, or directories of models.",
+    )
+    drift_unit: Literal["event", "card"] = Field(
+        "event", description="What is independent of its kind: event, or card where one card makes many events."
+    )
+    drift_alarms: float = Field(
+        1.0, gt=0, le=1000, description="False alarms to be expected in 90 days where nothing drifts."
+    )
+    drift_metrics_port: int = Field(
+        9564, ge=0, le=LARGEST_PORT, description="Port of the drift monitor's /metrics; each next slot takes the next."
     )
     delivery: Delivery = Field(Delivery.EXACTLY_ONCE, description="exactly_once or at_least_once.")
     start: Start = Field(Start.EARLIEST, description="Where a group without an offset begins: earliest or latest.")
@@ -121,6 +151,10 @@ class WorkerSettings(BaseModel):
 
     id_field: str = Field("transaction_id", description="Input field that identifies the transaction.")
     unit_field: str = Field("card_id", description="Input field that is routed as one: the card.")
+    missing_unit: MissingUnit = Field(
+        MissingUnit.DEAD_LETTER,
+        description="A transaction without one: dead_letter, or control to let the control decide it as degraded.",
+    )
     event_time_field: str = Field("event_time", description="Input field with the event time in ms since 1970.")
     amount_field: str = Field("amount", description="Input field with the amount.")
     earliest_event_time: int = Field(
@@ -133,7 +167,9 @@ class WorkerSettings(BaseModel):
         86_400, ge=0, le=MOST_MILLISECONDS / 1000, description="Event times further ahead of the clock are refused."
     )
 
-    model: Path | None = Field(None, description="Directory of the model (model.ubj and manifest.json).")
+    model: Path | None = Field(
+        None, description="Directory of the model (model.ubj and manifest.json); the rollout in `store` if unset."
+    )
     model_public_keys: list[Path] = Field(
         default_factory=list,
         description="Ed25519 public keys (PEM); if any is given, a model must be signed by one of them.",
@@ -152,6 +188,12 @@ class WorkerSettings(BaseModel):
     )
     store_endpoint: str | None = Field(
         None, description="Address of an S3-compatible service; AWS, or what boto3's own settings say, if unset."
+    )
+    rollout_poll_seconds: float = Field(
+        5, gt=0, le=3600, description="Time between two looks at the rollout in `store`."
+    )
+    shadow_budget_seconds: float = Field(
+        0.05, ge=0, le=10, description="Longest wait of a batch for the scores of the rollout's shadows."
     )
 
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /livez and /readyz listen.")
@@ -175,8 +217,9 @@ class WorkerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _topics_differ(self) -> "WorkerSettings":
-        if len({self.input_topic, self.decisions_topic, self.dead_letters_topic}) < 3:
-            raise ValueError("input_topic, decisions_topic and dead_letters_topic must differ")
+        names = [name for name in type(self).model_fields if name.endswith("_topic")]
+        if len({getattr(self, name) for name in names}) < len(names):
+            raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} must differ")
         if self.challenger_share and not self.challenger:
             raise ValueError("challenger_share needs a challenger")
         return self

@@ -52,12 +52,15 @@ class Supervisor:
         ]
         self._stopping = False
 
-    def run(self) -> int:
-        """Start all slots, restart what falls, stop on SIGTERM or SIGINT. The exit code of the whole."""
+    def run(self, finished: Callable[[], bool] = lambda: False) -> int:
+        """Start all slots, restart what falls, stop when ``finished`` or on SIGTERM or SIGINT.
+
+        The exit code of the whole.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         exit_code = 0
-        while not self._stopping and not exit_code:
+        while not self._stopping and not exit_code and not finished():
             exit_code = max((self._tend(slot) for slot in self._slots), default=0)
             time.sleep(0.05)
         return self._end() or exit_code

@@ -42,24 +42,29 @@ class Cluster:
         self._admin = admin_client(settings, self._complain)
 
     def topics(self) -> Topics:
-        """The three topics as they are now.
+        """The topics as they are now.
 
         Raises ConfigurationError naming what is missing, BrokerUnavailableError where no broker answers and
         NotPermittedError naming the right that is missing.
         """
-        names = {
-            "input_topic": self._settings.input_topic,
-            "decisions_topic": self._settings.decisions_topic,
-            "dead_letters_topic": self._settings.dead_letters_topic,
-        }
-        known = self._all_topics()
-        for setting, name in names.items():
-            if name not in known or known[name].error is not None:
-                raise self._missing(setting, name)
+        sampled = ["samples_topic"] if self._settings.sample_rate else []
+        partitions = self.partitions("input_topic", "decisions_topic", "dead_letters_topic", *sampled)
         outputs = [self._settings.decisions_topic, self._settings.dead_letters_topic]
         largest = min([largest_message(self._settings), *self._largest_records(outputs)])
-        partitions = [len(known[name].partitions) for name in names.values()]
-        return Topics(partitions[0], partitions[1], partitions[2], largest)
+        return Topics(
+            partitions["input_topic"], partitions["decisions_topic"], partitions["dead_letters_topic"], largest
+        )
+
+    def partitions(self, *settings: str) -> dict[str, int]:
+        """How many partitions the topics have that these settings name, by setting. Raises as ``topics`` does."""
+        known = self._all_topics()
+        found = {}
+        for setting in settings:
+            name = getattr(self._settings, setting)
+            if name not in known or known[name].error is not None:
+                raise self._missing(setting, name)
+            found[setting] = len(known[name].partitions)
+        return found
 
     def _complain(self, error: KafkaError) -> None:
         self._complaints.append(error)

@@ -5,9 +5,12 @@ from dataclasses import astuple
 from functools import partial
 from typing import Any
 
-from consumer.decide import Roles, check_roles
-from consumer.settings import Format, WorkerSettings
-from schemas import decision, framing
+from consumer.decide import Bounds, Roles, check_roles
+from consumer.sampling import Batch, sample
+from consumer.settings import Format, MissingUnit, WorkerSettings
+from models.routing import SAMPLING_SALT_ID
+from schemas import decision, feature_sample, framing
+from schemas.errors import ConfigurationError
 from schemas.load import load, load_file
 from schemas.registry import PinnedSchemas, RegistryClient
 
@@ -15,16 +18,25 @@ TRANSACTION_SCHEMA_ID = 1
 """Confluent schema id of the shipped transaction schema where no registry gives one."""
 
 
-def transaction_reader(settings: WorkerSettings, features: Sequence[str]) -> framing.RecordReader:
-    """A reader of payloads into the columns that the worker needs.
+def schema_source(settings: WorkerSettings) -> RegistryClient | None:
+    """The Schema Registry that knows the schemas of the input; None where they stand in files."""
+    if settings.input_format is not Format.CONFLUENT or settings.schema_registry_url is None:
+        return None
+    return _registry(settings, settings.schema_subjects or [f"{settings.input_topic}-value"])
+
+
+def transaction_reader(
+    settings: WorkerSettings, features: Sequence[str], source: RegistryClient | None = None
+) -> framing.RecordReader:
+    """A reader of payloads into the columns that the worker needs. A ``source`` that was used already knows more.
 
     Raises ConfigurationError if the schema lacks a role or a feature, or has a role with the wrong type.
     """
     roles = roles_of(settings)
     fields = tuple(dict.fromkeys((*astuple(roles), *features)))
-    if settings.input_format is Format.CONFLUENT and settings.schema_registry_url is not None:
-        subjects = settings.schema_subjects or [f"{settings.input_topic}-value"]
-        return framing.confluent(_registry(settings, subjects), fields)
+    source = source or schema_source(settings)
+    if source is not None:
+        return framing.confluent(source, fields)
     schemas = _known_schemas(settings)
     for schema in schemas.values():
         check_roles(framing.json(schema, astuple(roles)).read([]), roles)
@@ -38,6 +50,12 @@ def transaction_reader(settings: WorkerSettings, features: Sequence[str]) -> fra
 def roles_of(settings: WorkerSettings) -> Roles:
     """Which input field plays which part."""
     return Roles(settings.id_field, settings.unit_field, settings.event_time_field, settings.amount_field)
+
+
+def bounds_of(settings: WorkerSettings) -> Bounds:
+    """What is accepted of a record."""
+    lead = int(settings.event_time_lead_seconds * 1000)
+    return Bounds(settings.earliest_event_time, lead, settings.missing_unit is MissingUnit.DEAD_LETTER)
 
 
 def _known_schemas(settings: WorkerSettings) -> dict[int, Mapping[str, Any]]:
@@ -67,6 +85,17 @@ def decision_encoder(settings: WorkerSettings) -> Callable[[decision.Decisions],
         subject = f"{settings.decisions_topic}-value"
         schema_id = _registry(settings, [subject]).register(subject, schema)
     return partial(decision.encode, prefix=framing.confluent_prefix(schema_id))
+
+
+def sample_encoder(settings: WorkerSettings) -> Callable[[Batch], bytes] | None:
+    """A function from a decided batch to the bytes of its sample; None where none is wanted.
+
+    Raises ConfigurationError where cards are routed by the hashes that samples are chosen by.
+    """
+    if settings.salt_id == SAMPLING_SALT_ID:
+        raise ConfigurationError(f"salt_id: {SAMPLING_SALT_ID} is the salt of the samples; routing needs another")
+    rate = settings.sample_rate
+    return (lambda batch: feature_sample.encode(sample(batch, rate))) if rate else None
 
 
 def _registry(settings: WorkerSettings, subjects: Sequence[str]) -> RegistryClient:

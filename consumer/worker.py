@@ -5,95 +5,43 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from consumer.bad_records import BadRecords, TooManyBadRecordsError
 from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
-from consumer.decide import Arm, Bounds, Reasons, Rollout, Source, Thresholds, Verdict, decide
+from consumer.decide import Reasons, Rollout, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
+from consumer.follow import source_of
 from consumer.health import HealthServer
+from consumer.in_force import InForce
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
+from consumer.pinned import Pinned
 from consumer.records import RecordBatch
+from consumer.replay import Plan
+from consumer.sampling import Batch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
-from consumer.wire import decision_encoder, input_fields, roles_of, transaction_reader
-from models.artifact import check_features, load
-from models.model import Model
-from models.routing import Experiment, single, two_way
-from models.sandbox import Sandbox
-from models.shap import Recursion
-from models.signature import public_keys
+from consumer.until import Until
+from consumer.wire import bounds_of, decision_encoder, roles_of, sample_encoder
 from schemas.columns import Columns
-from schemas.decision import Decisions, Lineage, Outcome
+from schemas.decision import Decisions, Outcome
 from schemas.errors import ConfigurationError
 from schemas.registry import RegistryUnavailableError
 
 log = structlog.get_logger()
 
 OUTAGE_PAUSE_SECONDS = 1.0
+WAIT_SECONDS = 0.05
 SMALL_LETTER = 4096
 """Bytes; where even letters of this size are refused, it is not the letters."""
-
-
-def load_rollout(settings: WorkerSettings) -> Rollout:
-    """The models of the settings, each behind its variant. Raises ConfigurationError if one cannot be loaded."""
-    if settings.model is None:
-        raise ConfigurationError("model is not set: give the directory of a model, such as `fraudstream train` writes")
-    paths = [settings.model] if settings.challenger is None else [settings.model, settings.challenger]
-    return rollout_of(_load_models(paths, settings), settings)
-
-
-def rollout_of(models: Sequence[Model], settings: WorkerSettings) -> Rollout:
-    """The champion and, if there are two models, the challenger, each for its share of the cards."""
-    variants = single("champion")
-    if len(models) > 1:
-        variants = two_way("champion", "challenger", settings.challenger_share)
-    experiment = Experiment(settings.experiment, 1, settings.salt_id, tuple(variants))
-    arms = [_arm(model, experiment, index) for index, model in enumerate(models)]
-    return Rollout(experiment, tuple(arms))
-
-
-def _load_models(paths: Sequence[Path], settings: WorkerSettings) -> list[Model]:
-    """The models in the directories, each tried first in a process of its own and matched with the input."""
-    with Sandbox() as sandbox:
-        keys, fields = public_keys(settings.model_public_keys), input_fields(settings)
-        models = [load(path, keys=keys, sandbox=sandbox) for path in paths]
-    for path, model in zip(paths, models, strict=True):
-        if fields is not None:
-            check_features(model.manifest, fields, str(path))
-        for explainer in model.ensemble.explainers:
-            if isinstance(explainer, Recursion):
-                log.warning("slow_reasons", model=model.name, version=model.version, reason=explainer.reason)
-    return models
-
-
-def _arm(model: Model, experiment: Experiment, index: int) -> Arm:
-    policy = model.manifest.policy
-    variant = experiment.variants[index]
-    lineage = Lineage(
-        policy_version=policy.version,
-        review_at=policy.review_at,
-        decline_at=policy.decline_at,
-        model_name=model.name,
-        model_version=model.version,
-        model_sha256=model.sha256,
-        backend="xgboost",
-        experiment_id=experiment.id,
-        epoch=experiment.epoch,
-        variant=variant.name,
-        salt_id=experiment.salt_id,
-        probability=variant.share,
-    )
-    required = np.array([feature.missing == "reject" for feature in model.manifest.features])
-    thresholds = Thresholds(policy.version, policy.review_at, policy.decline_at)
-    return Arm(model, thresholds, lineage, required, model.codes)
 
 
 class Scoring:
@@ -101,22 +49,25 @@ class Scoring:
 
     def __init__(
         self,
-        rollout: Rollout,
-        read: Callable[[Sequence[bytes | None]], Columns],
+        in_force: InForce,
         encode: Callable[[Decisions], list[bytes]],
         settings: WorkerSettings,
         ask_topics: Callable[[], Topics],
         on_published: Callable[[RecordBatch, Verdict], None],
         clock: Callable[[], float] = time.time,
+        encode_sample: Callable[[Batch], bytes] | None = None,
+        replay: str | None = None,
     ) -> None:
-        self._rollout = rollout
-        self._read = read
+        self._in_force = in_force
+        self._replay = replay
         self._encode = encode
         self._roles = roles_of(settings)
-        self._bounds = Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000))
+        self._bounds = bounds_of(settings)
         explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
         self._reasons = Reasons(settings.reason_codes, explained)
         self._decisions_topic = settings.decisions_topic
+        self._samples_topic = settings.samples_topic
+        self._encode_sample = encode_sample
         self._ask_topics = ask_topics
         self._topics = topics = ask_topics()
         self._dead_letters = DeadLetterTopic(
@@ -124,6 +75,7 @@ class Scoring:
         )
         self._clock = clock
         self._on_published = on_published
+        self._bad_records = BadRecords(settings.bad_records_limit, settings.bad_records_share)
 
     @property
     def largest_record(self) -> int:
@@ -135,21 +87,38 @@ class Scoring:
         if records.partitions.max() >= self._topics.input:
             self._ask_again()
         started = time.perf_counter()
-        columns = self._read(records.values)
+        serving, shadows = self._in_force.swap(), self._in_force.shadows
+        assert serving is not None, "nothing is consumed before there is a model"
+        columns = serving.reader.read(records.values)
         decoded = time.perf_counter()
-        source = Source(records.topic, records.partitions, records.offsets)
+        begun = shadows.begin(columns) if columns.columns else {}
+        source = Source(records.topic, records.partitions, records.offsets, self._replay)
         now = int(self._clock() * 1000)
-        verdict = decide(columns, source, self._roles, self._bounds, self._rollout, self._reasons, now)
+        verdict = decide(columns, source, self._roles, self._bounds, serving.rollout, self._reasons, now)
         decided = time.perf_counter()
+        if scores := shadows.take(begun, verdict.decided):
+            verdict = replace(verdict, decisions=replace(verdict.decisions, shadows=scores))
+        shadowed = time.perf_counter()
+        bad = np.ones(len(records), np.bool_)
+        bad[verdict.decided] = False
+        self._bad_records.check(bad)
         dead = letters(records, verdict.undecodable, verdict.rejected, self._dead_letters)
         messages = list(self._messages(records, verdict))
+        encoded = time.perf_counter()
+        messages += self._samples(records, columns, verdict, serving.rollout)
         seconds = {
             "decode": decoded - started,
             "decide": decided - decoded,
-            "encode": time.perf_counter() - decided,
+            "shadow": shadowed - decided,
+            "encode": encoded - shadowed,
+            "sample": time.perf_counter() - encoded,
         }
-        on_published, on_too_large = partial(self._on_published, records, verdict), partial(self._shrink, dead)
-        return Outbox(messages, dead, on_published, on_too_large, seconds)
+        on_published = partial(self._note_published, records, verdict, bad)
+        return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
+
+    def _note_published(self, records: RecordBatch, verdict: Verdict, bad: NDArray[np.bool_]) -> None:
+        self._bad_records.published(bad)
+        self._on_published(records, verdict)
 
     def _ask_again(self) -> None:
         """The input has grown: whether the outputs have as many partitions is known no more."""
@@ -166,6 +135,15 @@ class Scoring:
             )
         self._dead_letters = replace(self._dead_letters, largest=largest // 2)
         log.warning("smaller_dead_letters", largest=largest // 2)
+
+    def _samples(
+        self, records: RecordBatch, columns: Columns, verdict: Verdict, rollout: Rollout
+    ) -> Iterator[Messages]:
+        if self._encode_sample is not None:
+            time_of_first = int(records.broker_times(1)[0])
+            batch = Batch(records.values, records.partitions, records.offsets, columns, verdict, rollout, time_of_first)
+            # All workers write to one partition: it gives the monitor one order, and so one result.
+            yield Messages(self._samples_topic, 0, [{"value": self._encode_sample(batch), "key": None}])
 
     def _messages(self, records: RecordBatch, verdict: Verdict) -> Iterator[Messages]:
         values = self._encode(verdict.decisions)
@@ -196,26 +174,24 @@ def _by_partition(partitions: np.ndarray) -> Iterator[tuple[int, list[int] | Non
 
 
 class Worker:
-    """One process, one slot: everything between the settings and the loop."""
+    """One process, one slot: everything between the settings and the loop; with a ``plan`` only what that replays."""
 
-    def __init__(self, settings: WorkerSettings, stopping: Stopping) -> None:
+    def __init__(self, settings: WorkerSettings, stopping: Stopping, plan: Plan | None = None) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
-        rollout = load_rollout(settings)
-        cluster = Cluster(settings)
         self._registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self._registry)
-        for arm in rollout.arms:
-            line = arm.lineage
-            self.metrics.model.labels(line.variant, line.model_name, line.model_version, line.model_sha256.hex()).set(1)
-        self._reader = transaction_reader(settings, rollout.fields)
+        self._source = source_of(settings, self.metrics) if plan is None else Pinned(settings, plan.decider)
+        self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
+        cluster = Cluster(settings)
         scoring = Scoring(
-            rollout,
-            self._reader.read,
+            self._in_force,
             decision_encoder(settings),
             settings,
             cluster.topics,
             self._observe,
+            encode_sample=sample_encoder(settings),
+            replay=None if plan is None else plan.name,
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
@@ -224,7 +200,11 @@ class Worker:
             else AtLeastOnce(make_producer)
         )
         self._delivery = delivery
-        consumer = make_consumer(settings, lambda text: self.metrics.observe_statistics(text, settings.input_topic))
+        consumer = make_consumer(
+            settings,
+            lambda text: self.metrics.observe_statistics(text, settings.input_topic),
+            tells_ends=plan is not None,
+        )
         self._loop = Loop(
             consumer,
             delivery,
@@ -234,11 +214,13 @@ class Worker:
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             start=settings.start,
+            until=None if plan is None else Until(plan.stops),
             observe=self.metrics.observe_times,
         )
         self._beat = time.monotonic()
         self._stopping = stopping
         self._columnar = True
+        self._halted = False
 
     def run(self) -> None:
         """Score until SIGTERM or SIGINT; the batch in hand is committed or abandoned whole."""
@@ -247,29 +229,54 @@ class Worker:
             self.settings.metrics_port and self.settings.metrics_port + self.settings.slot,
             self._registry,
             alive=lambda: time.monotonic() - self._beat < 120,
-            ready=lambda: bool(self._loop.assigned) and not self._stopping.requested,
+            ready=self._is_ready,
         )
         try:
-            self._loop.open()
             log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
-            _spare_the_collector()
-            self._run_until_stopped()
+            self._source.start()
+            self._wait_for_a_model()
+            if not self._stopping.requested:
+                self._loop.open()
+                _spare_the_collector()
+                self._run_until_stopped()
         finally:
+            self._source.close()
             self._loop.close()
+            self._in_force.close()
             server.close()
             log.info("stopped", slot=self.settings.slot_id)
+
+    def _is_ready(self) -> bool:
+        return bool(self._loop.assigned - self._loop.stopped) and not self._halted and not self._stopping.requested
+
+    def _wait_for_a_model(self) -> None:
+        """Join no group before there is something to decide with: the partitions are better off with the others."""
+        while self._in_force.swap() is None and not self._stopping.requested:
+            self._beat = time.monotonic()
+            time.sleep(WAIT_SECONDS)
 
     def _run_until_stopped(self) -> None:
         while not self._stopping.requested:
             self._beat = time.monotonic()
             try:
-                self._loop.run_once()
+                if self._loop.run_once():
+                    self._halted = False
+            except TooManyBadRecordsError as error:
+                self._halt(error)
             except (RegistryUnavailableError, BrokerUnavailableError) as error:
                 # Not the records' fault: keep the place and ask again.
                 log.warning("unavailable", reason=str(error))
                 self._loop.rewind()
                 time.sleep(OUTAGE_PAUSE_SECONDS)
             self._observe_loop()
+
+    def _halt(self, error: TooManyBadRecordsError) -> None:
+        """Keep the place and try again: a schema that is registered late mends it, or a start with other settings."""
+        if not self._halted:
+            log.error("halted", reason=str(error))
+        self._halted = True
+        self._loop.rewind()
+        time.sleep(OUTAGE_PAUSE_SECONDS)
 
     def _observe(self, records: RecordBatch, verdict: Verdict) -> None:
         now = time.time() * 1000
@@ -279,10 +286,13 @@ class Worker:
 
     def _observe_loop(self) -> None:
         self.metrics.assigned.set(len(self._loop.assigned))
+        self.metrics.halted.set(self._halted)
+        self.metrics.stopped.set(len(self._loop.stopped))
         self.metrics.rebalances.set(self._loop.rebalances)
         self.metrics.rewinds.set(self._loop.rewinds)
         self.metrics.replacements.set(self._delivery.replacements)
-        if self._columnar and not self._reader.columnar:
+        serving = self._in_force.swap()
+        if self._columnar and serving is not None and not serving.reader.columnar:
             self._columnar = False
             log.warning("nested_schema", reason="nested fields are walked row by row, at the speed of Python")
         self.metrics.columnar.set(self._columnar)

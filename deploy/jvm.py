@@ -103,6 +103,11 @@ class Server:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended (minus the number of the signal), None while it runs."""
+        return self._process.poll()
+
     def stop(self) -> None:
         """Ask for a clean end; kill what has not ended after ten seconds."""
         self._process.terminate()

@@ -4,13 +4,19 @@ import sys
 
 import typer
 
+from consumer.settings import WorkerSettings
+from fraudstream.commands.audit import audit
 from fraudstream.commands.batch import BATCH_SETTINGS, batch
 from fraudstream.commands.config import config
+from fraudstream.commands.dead_letters import dead_letters
 from fraudstream.commands.demo import demo
+from fraudstream.commands.doctor import doctor
+from fraudstream.commands.drift import drift
 from fraudstream.commands.explain import explain
 from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
+from fraudstream.commands.replay import replay
 from fraudstream.commands.rollout import rollout
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
@@ -34,7 +40,12 @@ app.command()(tail)
 app.command()(with_settings(explain))
 app.command()(with_settings(score))
 app.command()(with_settings(batch, BATCH_SETTINGS))
-app.command()(with_settings(config))
+app.command()(with_settings(config, WorkerSettings.model_fields))
+app.add_typer(drift, name="drift")
+app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(replay, name="replay")
+app.command()(with_settings(audit))
+app.command()(with_settings(doctor))
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -13,6 +14,7 @@ from consumer.faults import refused
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 
 ANSWER_SECONDS = 10.0
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class Connection:
@@ -49,12 +51,21 @@ class Connection:
             raise sentence(metadata.error, f"topic {topic}")
         return sorted(metadata.partitions)
 
-    def create_topic(self, topic: str, partitions: int) -> None:
-        """Create the topic with the cluster's own replication factor, unless it is there. Raises as ``partitions``."""
+    def has_topic(self, topic: str) -> bool:
+        """Whether there is such a topic, as far as we may know. Raises as ``partitions``."""
+        return topic in self._all_topics()
+
+    def create_topic(self, topic: str, partitions: int, settings: Mapping[str, str] = NO_SETTINGS) -> None:
+        """Create the topic with the cluster's own replication factor, unless it is there. Raises as ``partitions``.
+
+        ``settings`` are those of the topic that differ from the cluster's.
+        """
         if topic in self._all_topics():
             return
         try:
-            self._admin.create_topics([NewTopic(topic, partitions, -1)])[topic].result(ANSWER_SECONDS)
+            self._admin.create_topics([NewTopic(topic, partitions, -1, config=dict(settings))])[topic].result(
+                ANSWER_SECONDS
+            )
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise sentence(error.args[0], f"topic {topic}") from None

@@ -1,23 +1,20 @@
 """Find a decision by its id on Kafka, and the transaction that it is about."""
 
-import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from uuid import UUID
 
 from confluent_kafka import OFFSET_BEGINNING as BEGINNING
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from consumer.settings import WorkerSettings
 from fraudstream.kafka import ANSWER_SECONDS, Connection, sentence
+from fraudstream.reading import bounded_consumer, to_the_end
 from schemas.decision import place_of
 from schemas.errors import FraudstreamError
 
 CLOCK_SKEW_MS = 60_000
 """A decision may bear an earlier time than its transaction where the clocks of their producers differ."""
-
-_CHUNK = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +36,13 @@ def find(connection: Connection, settings: WorkerSettings, identity: UUID) -> Or
     outputs = connection.partitions(settings.decisions_topic)
     if partition not in inputs:
         raise FraudstreamError(f"decision {identity}: topic {settings.input_topic} has no partition {partition}")
-    with closing(_consumer(connection, settings)) as consumer:
+    with closing(bounded_consumer(connection, settings)) as consumer:
         transaction = _record_at(consumer, settings.input_topic, partition, offset)
         # Where the counts agree, the worker keeps a decision in the partition of its transaction.
         candidates = [partition] if len(inputs) == len(outputs) else outputs
         asked = [TopicPartition(settings.decisions_topic, each) for each in candidates]
         decision = _decision(consumer, asked, identity, transaction.timestamp()[1] - CLOCK_SKEW_MS)
     return Origin(decision, transaction)
-
-
-def _consumer(connection: Connection, settings: WorkerSettings) -> Consumer:
-    ours = {
-        "group.id": f"fraudstream-explain-{uuid.uuid4().hex}",  # asked for by librdkafka; nothing is ever committed
-        "enable.auto.commit": False,
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "auto.offset.reset": "error",
-    }
-    return connection.consumer(settings.consumer_kafka, ours)
 
 
 def _record_at(consumer: Consumer, topic: str, partition: int, offset: int) -> Message:
@@ -70,7 +56,7 @@ def _record_at(consumer: Consumer, topic: str, partition: int, offset: int) -> M
     if offset >= end:
         raise FraudstreamError(f"{place} was never written: the topic ends at offset {end}")
     consumer.assign([TopicPartition(topic, partition, offset)])
-    message = next(_to_the_end(consumer, 1), None)
+    message = next(to_the_end(consumer, 1), None)
     if message is None or message.offset() != offset:
         raise FraudstreamError(f"{place} holds no committed record")
     return message
@@ -86,7 +72,7 @@ def _decision(consumer: Consumer, asked: list[TopicPartition], identity: UUID, s
     everything = [TopicPartition(each.topic, each.partition, BEGINNING) for each in asked]
     for assignment in (starts, everything):
         consumer.assign(assignment)
-        for message in _to_the_end(consumer, len(assignment)):
+        for message in to_the_end(consumer, len(assignment)):
             if _names(message.value(), identity):
                 return message
     raise FraudstreamError(f"topic {asked[0].topic} holds no decision {identity}")
@@ -95,17 +81,3 @@ def _decision(consumer: Consumer, asked: list[TopicPartition], identity: UUID, s
 def _names(value: bytes | None, identity: UUID) -> bool:
     """Whether a decision bears the id: in Avro its first 16 bytes behind any framing, in JSON its text."""
     return value is not None and (identity.bytes in value[:26] or str(identity).encode() in value[:80])
-
-
-def _to_the_end(consumer: Consumer, partitions: int) -> Iterator[Message]:
-    """What is assigned, up to where each partition ends now."""
-    ended: set[int | None] = set()
-    while len(ended) < partitions:
-        for message in consumer.consume(_CHUNK, 0.2):
-            error = message.error()
-            if error is None:
-                yield message
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its only name
-                ended.add(message.partition())
-            elif not error.retriable():
-                raise sentence(error, f"topic {message.topic()} cannot be read")

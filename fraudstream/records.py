@@ -16,7 +16,15 @@ from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, single_object_
 from schemas.load import load, load_file
 from schemas.registry import PinnedSchemas, RegistryClient, SchemaSource
 
-SHIPPED = ("transaction", "decision", "dead_letter", "feature_sample", "label", "drift_report")
+SHIPPED = (
+    "transaction",
+    "decision",
+    "dead_letter",
+    "feature_sample",
+    "label",
+    "drift_report",
+    "retrain_request",
+)
 LABEL_SCHEMA_ID = 3
 """Pinned Confluent schema id of labels, where there is no registry. Transactions have 1 and decisions 2."""
 

@@ -13,7 +13,7 @@ from models import content, manifest, signature
 from models.manifest import MANIFEST_FILE, SIGNATURE_FILE, File, Manifest, from_json, to_json
 from models.model import Model, open_model
 from models.reasons import REASONS_FILE
-from models.sandbox import Sandbox
+from models.sandbox import Sandbox, Trials
 from models.structure import check_structure
 from schemas.errors import BadModelError, ConfigurationError
 
@@ -31,7 +31,7 @@ def from_files(
     source: str,
     threads: int = 1,
     keys: Sequence[Ed25519PublicKey] = (),
-    sandbox: Sandbox | None = None,
+    sandbox: Sandbox | Trials | None = None,
 ) -> Model:
     """The model that ``files`` (by name) hold, scoring on ``threads`` threads; ``source`` names it in errors.
 

@@ -11,10 +11,8 @@ from sklearn.metrics import precision_recall_curve
 
 from models.compare import DECISIONS, Agreement, Comparison, log_odds
 from models.manifest import Manifest
-from models.plots import Axis, Mark, Series, chart, probabilities, shares
-from models.report import figure, figures, fill
-
-_POINTS = 1_500
+from models.plots import Axis, Mark, Series, chart, outline, probabilities, shares, spread
+from models.report import body, figure, figures, fill
 
 
 def tables(comparison: Comparison) -> list[Table]:
@@ -63,9 +61,9 @@ def page(comparison: Comparison) -> str:
         data=escape(comparison.data),
         summary=_summary(comparison),
         plots="".join(figure(*plot) for plot in _plots(comparison)),
-        decisions=_body(decision_rows(comparison)),
-        agreement=_body(agreement_rows(comparison)),
-        figures=_body(metric_rows(comparison)),
+        decisions=body(decision_rows(comparison)),
+        agreement=body(agreement_rows(comparison)),
+        figures=body(metric_rows(comparison)),
         features=_features(comparison),
     )
 
@@ -99,18 +97,11 @@ def _summary(comparison: Comparison) -> str:
     )
 
 
-def _body(rows: Sequence[Sequence[str]]) -> str:
-    return "".join(
-        f"<tr><th>{escape(label)}</th>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
-        for label, *values in rows
-    )
-
-
 def _features(comparison: Comparison) -> str:
     if not comparison.changes:
         return "<p>Both take the same features, within the same ranges.</p>"
     first, second = map(escape, comparison.names)
-    rows = _body([(change.name, change.change, change.before, change.after) for change in comparison.changes])
+    rows = body([(change.name, change.change, change.before, change.after) for change in comparison.changes])
     return (
         '<div class="scroll"><table><thead><tr><th>feature</th><th>change</th>'
         f"<th>{first}</th><th>{second}</th></tr></thead><tbody>{rows}</tbody></table></div>"
@@ -134,15 +125,10 @@ def _against(comparison: Comparison) -> str:
     pair = comparison.pair
     series = []
     for name, style, rows in (("legitimate", "legitimate", ~pair.is_fraud), ("fraud", "fraud", pair.is_fraud)):
-        chosen = _spread(np.flatnonzero(rows))
+        chosen = spread(np.flatnonzero(rows))
         series.append(Series(name, style, pair.first[chosen], pair.second[chosen], "points"))
     first, second = comparison.names
     return chart(probabilities(first), probabilities(second), series, diagonal=True)
-
-
-def _spread(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """At most so many of the rows, evenly: a page of 200,000 circles opens in no browser."""
-    return rows[:: max(1, -(-len(rows) // _POINTS))]
 
 
 def _distributions(comparison: Comparison) -> str:
@@ -150,7 +136,7 @@ def _distributions(comparison: Comparison) -> str:
     edges = np.linspace(logit(axis.low), logit(axis.high), 49)
     series, marks = [], []
     for name, style, scores, manifest in _sides(comparison):
-        steps = _steps(logit(np.clip(scores, axis.low, axis.high)), comparison.pair.weights, edges)
+        steps = outline(logit(np.clip(scores, axis.low, axis.high)), comparison.pair.weights, edges)
         series.append(Series(name, style, expit(np.repeat(edges, 2)[1:-1]), steps, "area"))
         marks.append(Mark(f"decline, {name}", manifest.policy.decline_at))
     return chart(axis, shares("share of the traffic", _top(series)), series, marks)
@@ -160,7 +146,7 @@ def _differences(comparison: Comparison) -> str:
     difference = log_odds(comparison.pair.second) - log_odds(comparison.pair.first)
     reach = max(1.0, float(np.ceil(np.abs(difference).max())))
     edges = np.linspace(-reach, reach, 50)
-    steps = _steps(difference, comparison.pair.weights, edges)
+    steps = outline(difference, comparison.pair.weights, edges)
     series = [Series("difference", "model", np.repeat(edges, 2)[1:-1], steps, "area")]
     ticks = tuple((at, f"{at:+.3g}" if at else "0") for at in np.linspace(-reach, reach, 5).tolist())
     return chart(Axis("log-odds", -reach, reach, ticks), shares("share of the traffic", _top(series)), series)
@@ -188,14 +174,6 @@ def _sides(comparison: Comparison) -> list[tuple[str, str, NDArray[np.float64], 
     """(name, style, scores, manifest) of each."""
     (one, other), (before, after), pair = comparison.names, comparison.manifests, comparison.pair
     return [(one, "baseline", pair.first, before), (other, "model", pair.second, after)]
-
-
-def _steps(
-    values: NDArray[np.float64], weights: NDArray[np.float64], edges: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The outline of a histogram, in shares of the whole."""
-    counts, _ = np.histogram(values, edges, weights=weights)
-    return np.repeat(counts / weights.sum(), 2)
 
 
 def _top(series: Sequence[Series]) -> float:

@@ -11,6 +11,7 @@ from scipy.special import logit
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 24, 14, 44
+_POINTS = 1_500
 PROBABILITY_TICKS = (1e-5, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
 
@@ -77,6 +78,19 @@ def powers(label: str, low: float, high: float = 1.0) -> Axis:
     """A logarithmic axis with a tick each power of ten, in per cent."""
     exponents = range(round(np.log10(low)), round(np.log10(high)) + 1)
     return Axis(label, low, high, tuple((10.0**e, f"{100 * 10.0**e:g} %") for e in exponents), "log")
+
+
+def outline(
+    values: NDArray[np.float64], weights: NDArray[np.float64], edges: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The outline of a histogram, two points a bin, in shares of the whole."""
+    counts, _ = np.histogram(values, edges, weights=weights)
+    return np.repeat(counts / weights.sum(), 2)
+
+
+def spread(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """At most 1,500 of the rows, evenly: a page of 200,000 circles opens in no browser."""
+    return rows[:: max(1, -(-len(rows) // _POINTS))]
 
 
 def chart(x: Axis, y: Axis, series: Sequence[Series], marks: Sequence[Mark] = (), *, diagonal: bool = False) -> str:

@@ -109,6 +109,19 @@ class Registry:
         signature = self._present(version.key(SIGNATURE_FILE))
         return files if signature is None else files | {SIGNATURE_FILE: signature}
 
+    def file(self, version: Version, name: str) -> bytes | None:
+        """One file of a version, the one that its manifest describes; None where it has none of this name.
+
+        Raises as ``fetch`` does.
+        """
+        described = self.manifest(version).files.get(name)
+        if described is None:
+            return None
+        key = version.key(name)
+        content = self.store.get(key, min(described.size, MOST_BYTES)).content
+        _check(content, described, f"{key} in {self.store.url}")
+        return content
+
     def _manifest(self, version: Version) -> tuple[bytes, Manifest]:
         key = version.key(MANIFEST_FILE)
         try:

@@ -1,5 +1,6 @@
 """Show a person what a model is worth: a table for the terminal, and a page with plots that needs nothing beside it."""
 
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -50,11 +51,18 @@ def page(manifest: Manifest, test: Scored, baseline: Scored) -> str:
     )
 
 
-def fill(template: str, **parts: str) -> str:
-    """One of our pages with its style and ``parts`` in their places."""
-    here = files(__package__)
-    style = here.joinpath("page.css").read_text(encoding="utf-8")
-    return Template(here.joinpath(template).read_text(encoding="utf-8")).substitute(parts, style=style)
+def fill(template: str, package: str = "models", **parts: str) -> str:
+    """A page of a ``package`` of ours with the common style and ``parts`` in their places."""
+    style = files("models").joinpath("page.css").read_text(encoding="utf-8")
+    return Template(files(package).joinpath(template).read_text(encoding="utf-8")).substitute(parts, style=style)
+
+
+def body(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of a table, each with its label first, all as text."""
+    return "".join(
+        f"<tr><th>{escape(label)}</th>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
+        for label, *values in rows
+    )
 
 
 def figures(of: Evaluation) -> list[tuple[str, str]]:

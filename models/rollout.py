@@ -90,8 +90,9 @@ class Changed:
 class Document:
     """A rollout: everything that says what serves. ``epoch`` counts them.
 
-    ``unit`` is the input field that is routed as one. The first variant is the control: it has what no other has, and
-    scores where another cannot. ``policy`` holds for all variants where it is given, the models' own otherwise.
+    ``unit`` is the input field that is routed as one, drawn by ``salt_id``; samples are drawn by another salt. The
+    first variant is the control: it has what no other has, and scores where another cannot. ``policy`` holds for all
+    variants where it is given, the models' own otherwise.
     """
 
     epoch: int
@@ -174,20 +175,26 @@ def check(document: Document, load: Callable[[Version], object] | None = None) -
 
 
 def _problem(document: Document) -> str | None:
-    return next(chain(_value_problems(document), _name_problems(document), _variant_problems(document)), None)
+    kinds = (_value_problems, _drawing_problems, _name_problems, _variant_problems)
+    return next(chain.from_iterable(problems(document) for problems in kinds), None)
+
+
+def _drawing_problems(document: Document) -> Iterator[str]:
+    for field, most in (("experiment_id", 48), ("salt_id", 64)):
+        if not _NAME.fullmatch(getattr(document, field)) or len(getattr(document, field)) > most:
+            yield f"{field} must be a word of letters, digits and . _ -, {most} at most"
+    if not document.unit:
+        yield "unit must name the input field that is routed as one"
+    if document.sampling_salt_id != SAMPLING_SALT_ID:
+        yield f"sampling_salt_id must be {SAMPLING_SALT_ID!r}, by which workers draw their samples"
+    # Cards drawn by the salt of the samples would all, or none of them, be in the samples.
+    if document.salt_id == document.sampling_salt_id:
+        yield "salt_id must differ from sampling_salt_id"
 
 
 def _value_problems(document: Document) -> Iterator[str]:
     if not 1 <= document.epoch <= LAST_EPOCH:
         yield f"epoch must lie between 1 and {LAST_EPOCH:,}"
-    for field, most in (("experiment_id", 48), ("salt_id", 64), ("sampling_salt_id", 64)):
-        if not _NAME.fullmatch(getattr(document, field)) or len(getattr(document, field)) > most:
-            yield f"{field} must be a word of letters, digits and . _ -, {most} at most"
-    if not document.unit:
-        yield "unit must name the input field that is routed as one"
-    # Cards drawn by the salt of the samples would all, or none of them, be in the samples.
-    if document.salt_id in (document.sampling_salt_id, SAMPLING_SALT_ID):
-        yield f"salt_id must differ from sampling_salt_id and from {SAMPLING_SALT_ID!r}"
     for field in ("who", "why", "what"):
         # They are shown in terminals: an escape sequence in a reason would be obeyed there.
         if not getattr(document.changed, field).isprintable() or len(getattr(document.changed, field)) > MAX_TEXT:

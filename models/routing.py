@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh64_intdigest
 
-from models.xxh64 import xxh64
+from models.xxh64 import hashes_of, xxh64
 from schemas.columns import BytesColumn
 from schemas.errors import ConfigurationError
 
@@ -93,8 +92,8 @@ class Experiment:
 
     @property
     def seed(self) -> int:
-        """The xxHash seed of this experiment: a hash of the salt, so that salts alike give seeds unlike."""
-        return xxh64_intdigest(self.salt_id.encode())
+        """The xxHash seed of this experiment."""
+        return seed_of(self.salt_id)
 
     def variant_of(self, buckets: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Index into ``variants`` for each of the (n,) buckets, uint8."""
@@ -106,26 +105,25 @@ class Experiment:
         return owners[np.searchsorted(ends, buckets, side="right")]
 
 
+def seed_of(salt_id: str) -> int:
+    """The xxHash seed that a salt stands for: its hash, so that salts alike give seeds unlike."""
+    return xxh64_intdigest(salt_id.encode())
+
+
 def buckets_of(units: Iterable[bytes], seed: int) -> NDArray[np.int64]:
     """The bucket of each unit, (n,) int64 in 0…999,999: XXH64 of its bytes, modulo one million.
 
     Golden values in ``tests/test_routing.py`` pin this function: changing it re-buckets every customer.
     """
-    digests = [xxh64_intdigest(unit, seed) for unit in units]
-    return (np.array(digests, np.uint64) % np.uint64(BUCKETS)).astype(np.int64)
+    return (hashes_of(units, seed) % np.uint64(BUCKETS)).astype(np.int64)
 
 
-def buckets_in(units: BytesColumn, seed: int) -> NDArray[np.int64]:
-    """The same of a whole column."""
-    return (xxh64(units, seed) % np.uint64(BUCKETS)).astype(np.int64)
-
-
-def assign(units: Sequence[bytes | None], missing: NDArray[np.bool_], experiment: Experiment) -> Assignment:
-    """Draw for n units. Where ``missing`` (n,) bool there is none, and what stands in ``units`` is not looked at."""
-    buckets = np.full(len(units), NO_BUCKET, np.int64)
-    buckets[~missing] = buckets_of((unit for unit in compress(units, ~missing) if unit is not None), experiment.seed)
+def assign(units: BytesColumn, experiment: Experiment) -> Assignment:
+    """Draw for n units; one without a byte is missing."""
+    missing = units.length == 0
+    buckets = (xxh64(units, experiment.seed) % np.uint64(BUCKETS)).astype(np.int64)
     variants = experiment.variant_of(buckets)
-    variants[missing] = CONTROL
+    buckets[missing], variants[missing] = NO_BUCKET, CONTROL
     return Assignment(buckets, variants, missing)
 
 
@@ -143,7 +141,8 @@ def resplit(before: Sequence[Variant], control: str, challengers: Mapping[str, i
     """A split in which ``challengers`` have so many buckets and ``control`` the rest; the fewest cards move.
 
     ``before`` is the split in force, or nothing. A variant that shrinks gives up exactly what it has too much, the
-    control its last buckets and a challenger its first, so that one that is ramped up again gets the same cards again.
+    control its last buckets and a challenger its first: so a challenger that is ramped up and down again has the cards
+    again that it had before.
 
     Raises ConfigurationError where the challengers ask for more than there is, or for less than nothing.
     """

@@ -177,7 +177,7 @@ def train(dataset: Dataset, settings: TrainingSettings, on_round: Callable[[], N
             model=evaluate(tested, policy.review_at, policy.decline_at, settings.review_cost),
             baseline=evaluate(base_tested, base_policy.review_at, base_policy.decline_at, settings.review_cost),
         ),
-        training_data=_fingerprint(dataset),
+        training_data=fingerprint(dataset),
         golden_rows=golden_rows(rows, ensemble.score(rows)),
         settings=_used(settings, ensemble),
         libraries=_libraries(),
@@ -289,7 +289,7 @@ def _golden_inputs(test: _Part, scores: NDArray[np.float64], names: tuple[str, .
     return np.concatenate([rows, holed])
 
 
-def _fingerprint(dataset: Dataset) -> TrainingData:
+def fingerprint(dataset: Dataset) -> TrainingData:
     """A digest of every value that training could see, with the names of the columns."""
     frame = dataset.frame
     digest = hashlib.sha256()

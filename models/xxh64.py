@@ -4,9 +4,12 @@ The source is the specification of Yann Collet, "xxHash fast digest algorithm", 
 in the tests. Numbers wrap at 64 bits, as NumPy's do.
 """
 
+from collections.abc import Iterable
+from itertools import repeat
+
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh64_intdigest
+from xxhash import xxh64_digest
 
 from schemas.columns import BytesColumn, windows
 
@@ -25,7 +28,7 @@ def xxh64(keys: BytesColumn, seed: int) -> Words:
     """The hash of each key, (n,) uint64; that of the empty key for a null."""
     lengths = np.unique(keys.length).tolist()
     if len(keys.length) < _FEW_A_LENGTH * len(lengths):
-        return np.array([xxh64_intdigest(key or b"", seed) for key in keys.to_list()], np.uint64)
+        return hashes_of((key or b"" for key in keys.to_list()), seed)
     if len(lengths) == 1:
         return _of_one_length(_bytes(keys.data, keys.start, lengths[0]), seed)
     hashes = np.empty(len(keys.length), np.uint64)
@@ -33,6 +36,11 @@ def xxh64(keys: BytesColumn, seed: int) -> Words:
         rows = np.flatnonzero(keys.length == length)
         hashes[rows] = _of_one_length(_bytes(keys.data, keys.start[rows], length), seed)
     return hashes
+
+
+def hashes_of(values: Iterable[bytes], seed: int) -> Words:
+    """The hash of each value, (n,) uint64."""
+    return np.frombuffer(b"".join(map(xxh64_digest, values, repeat(seed))), ">u8").astype(np.uint64)
 
 
 def _bytes(data: NDArray[np.uint8], start: NDArray[np.int64], length: int) -> NDArray[np.uint8]:

@@ -68,6 +68,11 @@ class BytesColumn:
                 values[row] = None
         return values
 
+    def take(self, rows: Rows) -> "BytesColumn":
+        """These rows, in this order; the bytes are not copied."""
+        null = None if self.null is None else self.null[rows]
+        return BytesColumn(self.data, self.start[rows], self.length[rows], null)
+
     def _slices(self) -> list[bytes | None]:
         size = int(self.length[0]) if len(self.length) else 0
         values: list[bytes | None]
@@ -119,33 +124,35 @@ class Columns:
     def __len__(self) -> int:
         return len(self.reason)
 
-    def matrix(self, names: Sequence[str], dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    def matrix(
+        self, names: Sequence[str], dtype: DTypeLike = np.float32, rows: Rows | slice = slice(None)
+    ) -> NDArray[Any]:
         """These number columns as (n, k), in this order, NaN where null; beyond the range of ``dtype``: infinite.
 
-        Raises ConfigurationError if a column is missing or not a number.
+        All n rows, or those that are given. Raises ConfigurationError if a column is missing or not a number.
         """
-        out = np.empty((len(self), len(names)), dtype)
+        out = np.empty((len(self.reason[rows]), len(names)), dtype)
         floating = tuple(block.names if block.values.dtype.kind == "f" else () for block in self.blocks)
         moves, alone = _moves(tuple(names), floating)
         with np.errstate(over="ignore", invalid="ignore"):
             for move in moves:
-                values = self.blocks[move.block].values
+                values = self.blocks[move.block].values[rows]
                 if isinstance(move.source, slice):
                     out[:, move.target] = values[:, move.source]
                 else:
                     out[:, move.target] = values.astype(dtype).take(move.source, axis=1)
             for at in alone:
-                self._fill(out[:, at], names[at])
+                self._fill(out[:, at], names[at], rows)
         return out
 
-    def _fill(self, out: NDArray[Any], name: str) -> None:
+    def _fill(self, out: NDArray[Any], name: str, rows: Rows | slice) -> None:
         column = self.columns.get(name)
         if not isinstance(column, NumberColumn):
             what = "missing" if column is None else "not a number"
             raise ConfigurationError(f"The field {name} of the input is {what}, so no model can use it.")
-        out[:] = column.values
+        out[:] = column.values[rows]
         if column.null is not None:
-            out[column.null] = np.nan
+            out[column.null[rows]] = np.nan
 
 
 @dataclass(frozen=True, slots=True)

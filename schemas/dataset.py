@@ -69,6 +69,35 @@ def read_dataset(
     return Dataset(frame, chosen, _share(path, kept if legitimate_kept is None else str(legitimate_kept)))
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Transactions in no order: ``frame`` has the columns that were asked for.
+
+    ``is_fraud`` (n,) bool is None where the file has no labels; ``legitimate_kept`` as for a Dataset.
+    """
+
+    frame: pd.DataFrame
+    is_fraud: np.ndarray | None
+    legitimate_kept: float
+
+
+def read_rows(path: Path, features: Sequence[str], others: Sequence[str] = ()) -> Rows:
+    """The rows of a ``.csv`` or parquet file that need not be labelled: ``features`` as float64, NaN where missing.
+
+    ``others`` are columns that are taken as they are. Raises ConfigurationError as ``read_dataset`` does, but for an
+    infinite value: what is to be checked may be wrong.
+    """
+    frame, kept = _read(path)
+    roles = {role: name for role, names in KNOWN_NAMES.items() for name in names if name in frame.columns}
+    found = {name: name if name in frame.columns else roles.get(name, name) for name in (*features, *others)}
+    for name in found.values():
+        if name not in frame.columns:
+            raise ConfigurationError(f"data set {path} has no column {name!r}")
+    numbers = {name: _floating(frame, path, found[name]) for name in features}
+    is_fraud = _labels(frame[roles["is_fraud"]], path) if "is_fraud" in roles else None
+    return Rows(pd.DataFrame(numbers | {name: frame[found[name]] for name in others}), is_fraud, _share(path, kept))
+
+
 def _roles(label: str | None, time: str | None, amount: str | None) -> dict[str, str | None]:
     return {"is_fraud": label, "time": time, "amount": amount}
 
@@ -127,13 +156,17 @@ def _numbers(frame: pd.DataFrame, path: Path, name: str) -> np.ndarray:
     """(n,) float64, NaN where missing."""
     if name not in frame.columns:
         raise ConfigurationError(f"data set {path} has no column {name!r}")
-    try:
-        values = frame[name].to_numpy(np.float64, na_value=np.nan)
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"{path}: column {name!r} is not a column of numbers") from error
+    values = _floating(frame, path, name)
     if np.isinf(values).any():
         raise ConfigurationError(f"{path}: column {name!r} has an infinite value")
     return values
+
+
+def _floating(frame: pd.DataFrame, path: Path, name: str) -> np.ndarray:
+    try:
+        return frame[name].to_numpy(np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{path}: column {name!r} is not a column of numbers") from error
 
 
 def _share(path: Path, text: str) -> float:

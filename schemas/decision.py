@@ -36,7 +36,8 @@ class Outcome(IntEnum):
 class Lineage:
     """What every decision of one variant has in common: the policy, the model and the assignment.
 
-    With a ``fallback_reason`` another model than the one assigned had to decide: the decisions are degraded.
+    With a ``fallback_reason`` the control decided in the place of another variant, or for want of a unit to draw a
+    variant by: the decisions are degraded.
     """
 
     policy_version: str

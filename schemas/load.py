@@ -9,9 +9,24 @@ from schemas.errors import ConfigurationError
 
 
 def load(name: str) -> dict[str, Any]:
-    """The shipped schema of this name: transaction, decision, dead_letter, feature_sample, label or drift_report."""
+    """The shipped schema of this name.
+
+    transaction, decision, dead_letter, feature_sample, label, drift_report or retrain_request.
+    """
     schema: dict[str, Any] = json.loads(resources.files("schemas").joinpath(f"{name}.avsc").read_text())
     return schema
+
+
+def load_plain(name: str) -> dict[str, Any]:
+    """The shipped schema without its logical types: a time is a number, where fastavro would make it a datetime."""
+    plain: dict[str, Any] = _plain(load(name))
+    return plain
+
+
+def _plain(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: _plain(value) for key, value in schema.items() if key != "logicalType"}
+    return [_plain(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def load_file(path: Path | str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import boto3
 import pytest
@@ -21,6 +21,9 @@ from deploy.mlflow.server import running_mlflow
 from deploy.registry.server import running_registry
 from models import artifact
 from models.sandbox import Sandbox
+from models.train import TrainingSettings, train_to
+from producer import sample_path
+from schemas.dataset import read_dataset
 from schemas.errors import ConfigurationError
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
@@ -65,6 +68,19 @@ def sandbox():
 def load(sandbox):
     """``artifact.load`` with the shared sandbox."""
     return functools.partial(artifact.load, sandbox=sandbox)
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory):
+    """The files of small models ``m`` by version: 1, 2 and 3 differ in their seed, ``few`` has three features."""
+    sample = read_dataset(sample_path())
+    few = replace(sample, features=("V1", "V2", "amount"))
+    made = {}
+    for seed, (version, data) in enumerate({"1": sample, "2": sample, "3": sample, "few": few}.items()):
+        path = tmp_path_factory.mktemp("models") / version
+        train_to(path, data, TrainingSettings(name="m", version=version, seed=seed, rounds=5))
+        made[version] = artifact.read_directory(path)
+    return made
 
 
 @pytest.fixture(scope="session")

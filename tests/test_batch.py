@@ -11,13 +11,18 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 import pytest
 from batch_runs import Watched, comparable, decided, score
+from prometheus_client import CollectorRegistry
 
 from consumer.decide import Bounds, Reasons, Roles
+from consumer.in_force import InForce
+from consumer.loading import rollout_of
+from consumer.metrics import WorkerMetrics
 from consumer.records import RecordBatch
+from consumer.serving import Serving
 from consumer.settings import WorkerSettings
 from consumer.topics import Topics
 from consumer.wire import decision_encoder, transaction_reader
-from consumer.worker import Scoring, rollout_of
+from consumer.worker import Scoring
 from fraudstream.batch import tables
 from fraudstream.batch.finished import Decider
 from models.train import TrainingSettings, train_to
@@ -101,14 +106,10 @@ def with_ids(table):
 def of_the_stream(path, models, count):
     """What the worker's own scoring makes of the rows of a file that `fraudstream produce` would send, as records."""
     rollout = rollout_of(models, SETTINGS)
-    scoring = Scoring(
-        rollout,
-        transaction_reader(SETTINGS, rollout.fields).read,
-        decision_encoder(SETTINGS),
-        SETTINGS,
-        lambda: Topics(1, 1, 1, 10**6),
-        lambda *_: None,
-    )
+    serving = Serving(rollout, (), transaction_reader(SETTINGS, rollout.fields))
+    in_force = InForce(lambda: serving, 0.0, WorkerMetrics(CollectorRegistry()))
+    topics = Topics(1, 1, 1, 10**6)
+    scoring = Scoring(in_force, decision_encoder(SETTINGS), SETTINGS, lambda: topics, lambda *_: None)
     frame = pd_with_label(path)
     rows = from_frame(frame, SEPTEMBER_2013).stretch(0, count)
     values = encode_avro(rows, confluent_prefix(1))

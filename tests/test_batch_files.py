@@ -14,16 +14,20 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 import pytest
 from batch_runs import Watched, decided, score
+from served import document, put
 from typer.testing import CliRunner
 
 from consumer.decide import Bounds, Reasons, Roles, Thresholds
+from consumer.loading import rollout_of
 from consumer.settings import WorkerSettings
-from consumer.worker import rollout_of
 from fraudstream.__main__ import app
 from fraudstream.batch import tables
 from fraudstream.batch.finished import Decider
 from fraudstream.commands import batch as command
 from models.artifact import load as load_alone
+from models.manifest import Policy
+from models.registry import Registry
+from models.store import open_store
 from models.train import TrainingSettings, train_to
 from producer import sample_path
 from schemas.dataset import read_dataset
@@ -390,11 +394,32 @@ def test_a_published_model_is_named_by_its_version(run):
     assert {record["model"]["version"] for record in decided("out/a.parquet")} == {"1"}
 
 
+def test_a_rollout_of_the_store_decides_with_its_split_and_its_policy(run, small_models, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    for version in ("1", "few"):
+        Registry(store).publish(small_models[version])
+    policy = Policy("of-the-rollout", 0.3, 0.6)
+    put(store, document("1", challenger=("few", 0.4), shadows=("3",), policy=policy))
+
+    done = run("--in", "in/a.parquet", "--out", "out", "--rollout", "current", "--store", "store")
+
+    assert done.exit_code == 0
+    records = decided("out/a.parquet")
+    assert {(record["experiment"]["variant"], record["model"]["version"]) for record in records} == {
+        ("champion", "1"),
+        ("challenger", "few"),
+    }
+    assert {(record["experiment"]["epoch"], record["policy"]["version"]) for record in records} == {
+        (1, "of-the-rollout")
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--in", "in", "--out", "out"], "model is not set"),
-        (["--in", "in", "--out", "out", "--model", "card-fraud@1"], "store is not set: say where card-fraud@1 is kept"),
+        (["--in", "in", "--out", "out"], "say what decides: --model with the directory of a model"),
+        (["--in", "in", "--out", "out", "--model", "card-fraud@1"], "store: say where models are kept"),
+        (["--in", "in", "--out", "out", "--model", "model", "--rollout", "1"], "give either --model or --rollout"),
         (
             ["--in", "elsewhere", "--out", "out"],
             r"there is no file at or below elsewhere that ends in \.parquet or \.csv",

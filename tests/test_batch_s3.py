@@ -11,8 +11,8 @@ import s3_proxy as fault
 from batch_runs import Watched, comparable, score
 
 from consumer.decide import Bounds, Reasons, Roles
+from consumer.loading import rollout_of
 from consumer.settings import WorkerSettings
-from consumer.worker import rollout_of
 from fraudstream.batch import bucket, tables
 from fraudstream.batch.finished import Decider
 from fraudstream.batch.places import open_place

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from consumer.loading import load_rollout
 from consumer.settings import WorkerSettings
 from consumer.wire import input_fields
-from consumer.worker import load_rollout
 from models.artifact import check_features
 from models.train import TrainingSettings, train_to
 from producer import sample_path

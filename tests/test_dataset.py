@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from producer import make_sample, sample_path
-from schemas.dataset import read_dataset
+from schemas.dataset import read_dataset, read_rows
 from schemas.errors import ConfigurationError
 
 
@@ -173,3 +173,30 @@ def test_thinning_keeps_every_fraud_and_changes_no_value(tmp_path):
 
 def test_the_path_of_the_sample_is_inside_the_package():
     assert sample_path().parent == Path(make_sample.__file__).parent / "data"
+
+
+def test_rows_to_be_checked_need_no_labels_and_may_be_infinite(public, tmp_path):
+    public.assign(V1=[0.1, np.nan, np.inf], card=["a", "b", "a"]).drop(columns="Class").to_parquet(
+        tmp_path / "new.parquet"
+    )
+
+    rows = read_rows(tmp_path / "new.parquet", ["amount", "V1"], ["card"])
+
+    assert rows.is_fraud is None
+    assert rows.frame["amount"].tolist() == [10.0, 20.0, 30.0]
+    assert np.array_equal(rows.frame["V1"], [0.1, np.nan, np.inf], equal_nan=True)
+    assert rows.frame["card"].tolist() == ["a", "b", "a"]
+
+
+def test_rows_to_be_checked_bring_their_labels_and_their_thinning_along():
+    rows = read_rows(sample_path(), ["V3"])
+
+    assert rows.is_fraud.sum() == 492
+    assert rows.legitimate_kept == pytest.approx(0.0703, abs=1e-4)
+
+
+def test_a_feature_that_is_not_there_is_named(public, tmp_path):
+    public.to_parquet(tmp_path / "public.parquet")
+
+    with pytest.raises(ConfigurationError, match="no column 'V2'"):
+        read_rows(tmp_path / "public.parquet", ["V1", "V2"])

@@ -1,7 +1,9 @@
 """Deciding a batch is the same as deciding its rows one by one, and every row has exactly one outcome."""
 
+import io
 from dataclasses import dataclass, replace
 
+import fastavro
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,11 +14,14 @@ from models.routing import Experiment, single, two_way
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
 from schemas.decision import Lineage, Outcome, encode, to_records
 from schemas.errors import ConfigurationError
+from schemas.load import load
 
+DECISION = fastavro.parse_schema(load("decision"))
 NOW = 1_700_000_000_000
 DAY = 86_400_000
 ROLES = Roles("transaction_id", "card_id", "event_time", "amount")
 BOUNDS = Bounds(earliest=946_684_800_000, lead=DAY)
+UNIT_OPTIONAL = replace(BOUNDS, unit_required=False)
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,10 @@ def transactions(v1, **columns):
 FLAGGED = (Outcome.REVIEW, Outcome.DECLINE)
 
 
-def run(columns, over=None, reason_codes=1, reasons_for=FLAGGED):
+def run(columns, over=None, reason_codes=1, reasons_for=FLAGGED, bounds=BOUNDS):
     n = len(columns.reason)
     source = Source("transactions", np.zeros(n, np.int32), np.arange(n, dtype=np.int64))
-    return decide(columns, source, ROLES, BOUNDS, over or rollout(), Reasons(reason_codes, reasons_for), NOW)
+    return decide(columns, source, ROLES, bounds, over or rollout(), Reasons(reason_codes, reasons_for), NOW)
 
 
 def test_scores_meet_the_policy_at_its_thresholds():
@@ -130,11 +135,11 @@ def test_a_reason_bears_the_code_of_its_feature_and_the_largest_comes_first():
         ("transaction_id", None, Rejection.MISSING_ID),
         ("transaction_id", b"", Rejection.MISSING_ID),
         ("transaction_id", b"x" * 513, Rejection.OVERLONG_ID),
-        ("card_id", None, Rejection.MISSING_UNIT),
-        ("card_id", b"", Rejection.MISSING_UNIT),
         ("event_time", None, Rejection.MISSING_EVENT_TIME),
         ("event_time", 0, Rejection.EVENT_TIME_OUT_OF_RANGE),
         ("event_time", NOW + DAY + 1, Rejection.EVENT_TIME_OUT_OF_RANGE),
+        ("card_id", None, Rejection.MISSING_UNIT),
+        ("card_id", b"", Rejection.MISSING_UNIT),
         ("amount", None, Rejection.NON_FINITE_AMOUNT),
         ("amount", float("inf"), Rejection.NON_FINITE_AMOUNT),
         ("amount", float("nan"), Rejection.NON_FINITE_AMOUNT),
@@ -152,6 +157,39 @@ def test_a_wrong_value_rejects_its_row_and_no_other(column, value, rejection):
     assert verdict.rejected == {1: rejection}
     assert verdict.decided.tolist() == [0, 2]
     assert verdict.decisions.offset.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("others", [[b"card-1", b"card-2"], []])
+def test_without_a_card_the_control_decides_and_the_decision_says_so(others):
+    over = rollout(challenger_share=1.0)
+    second = replace(over.arms[1], scorer=FirstFeature(("amount", "V1")))
+    cards = [None, b"", *others]
+
+    over = replace(over, arms=(over.arms[0], second))
+
+    verdict = run(transactions([0.6] * len(cards), card_id=cards), over, bounds=UNIT_OPTIONAL)
+
+    records = to_records(verdict.decisions)
+    assert verdict.rejected == {}
+    assert [record["experiment"]["variant"] for record in records] == ["champion"] * 2 + ["challenger"] * len(others)
+    for record in records[:2]:
+        assert record["score"] == pytest.approx(0.6)
+        assert record["unit"] == ""
+        assert record["experiment"]["bucket"] == -1
+        assert record["experiment"]["probability"] == 1.0
+        assert record["degraded"]
+        assert record["fallback_reason"] == "the routing unit is missing"
+    assert not any(record["degraded"] for record in records[2:])
+    read = [fastavro.schemaless_reader(io.BytesIO(each), DECISION, None) for each in encode(verdict.decisions, b"")]
+    assert [each["experiment"]["bucket"] for each in read] == [record["experiment"]["bucket"] for record in records]
+    assert [each["fallback_reason"] for each in read] == [record["fallback_reason"] for record in records]
+
+
+def test_without_a_card_as_without_anything_else_a_wrong_value_rejects_the_row():
+    verdict = run(transactions([0.6, float("inf")], card_id=[None, None]), bounds=UNIT_OPTIONAL)
+
+    assert verdict.rejected == {1: Rejection.NON_FINITE_FEATURE}
+    assert verdict.decided.tolist() == [0]
 
 
 def test_a_missing_feature_reaches_the_model_as_missing():

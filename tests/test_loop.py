@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from structlog.testing import capture_logs
 
 from consumer.delivery import Messages, Outbox, PublishError, TooLargeError
 from consumer.loop import Loop
 from consumer.settings import Start
+from consumer.until import Until
 from schemas.errors import ConfigurationError, NotPermittedError
 
 
@@ -24,6 +26,7 @@ class Log:
         self.publishing = False
         self.closed = False
         self.paused = set()
+        self.tells_ends = False
         self.answers = []
         self.seek_errors = []
 
@@ -40,9 +43,9 @@ class Log:
         self.positions |= {p.partition: max(0, p.offset) for p in partitions}
 
     def incremental_unassign(self, partitions):
+        # What is paused stays so, as in librdkafka.
         for p in partitions:
             del self.positions[p.partition]
-            self.paused.discard(p.partition)
 
     def assignment(self):
         return [TopicPartition("in", p) for p in self.positions]
@@ -93,11 +96,14 @@ class Log:
         for p, position in self.positions.items():
             if p in self.paused:
                 continue
+            here = range(position, min(len(self.records[p]), position + most - len(taken)))
             taken += [
-                Message(topic="in", partition=p, offset=offset, value=self.records[p][offset])
-                for offset in range(position, min(len(self.records[p]), position + most - len(taken)))
+                Message(topic="in", partition=p, offset=o, value=self.records[p][o]) for o in here if self.records[p][o]
             ]
-            self.positions[p] += sum(message.partition() == p for message in taken)
+            self.positions[p] += len(here)
+            if self.tells_ends and len(taken) < most and self.positions[p] == len(self.records[p]):
+                end = KafkaError(KafkaError._PARTITION_EOF)
+                taken.append(Message(topic="in", partition=p, offset=self.positions[p], error=end))
         return taken
 
     def close(self):
@@ -115,6 +121,7 @@ class Publisher:
     def __init__(self, log):
         self.log = log
         self.published = []
+        self.transactions = 0
         self.failures = []
         self.gate = threading.Event()
         self.gate.set()
@@ -125,6 +132,7 @@ class Publisher:
 
     def publish(self, outbox, place):
         self.log.publishing = True
+        self.transactions += 1
         self.gate.wait(10)
         failure = self.failures.pop(0) if self.failures else None
         if failure not in ("before", "too large"):
@@ -355,7 +363,6 @@ def test_the_time_of_a_batch_is_told_by_stage():
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, NotPermittedError, "not permitted to read in"),
         (KafkaError.GROUP_AUTHORIZATION_FAILED, NotPermittedError, "GROUP_AUTHORIZATION_FAILED"),
         (KafkaError.FENCED_INSTANCE_ID, ConfigurationError, r"slot app\.env\.group\.0 is used by another live process"),
-        (KafkaError._AUTO_OFFSET_RESET, ConfigurationError, "no longer exists"),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, ConfigurationError, "does not exist any more"),
     ],
 )
@@ -367,6 +374,24 @@ def test_an_error_that_no_waiting_mends_ends_the_worker(code, exception, sentenc
         run(log, Publisher(log), rounds=1)
 
 
+def test_a_partition_whose_next_offset_is_gone_stands_still_and_the_others_go_on():
+    log = Log(9, 9)
+    publisher = Publisher(log)
+    publisher.failures = [None, None, "before"]
+    log.errors = [KafkaError(KafkaError._AUTO_OFFSET_RESET, "injected")]
+
+    with capture_logs() as lines:
+        loop = run(log, publisher, rounds=14)
+
+    assert publisher.published == log.records[1]
+    assert (loop.stopped, loop.assigned, log.paused) == ({0}, {0, 1}, {0})
+    assert log.committed_offsets == {0: 0, 1: 9}
+    (line,) = (line for line in lines if line["event"] == "partition_stopped")
+    assert (line["partition"], line["first_offset"], line["end_offset"]) == (0, 0, 9)
+    log.revoke(0)
+    assert loop.stopped == frozenset()
+
+
 def test_a_passing_error_is_noted_and_the_stream_goes_on():
     log = Log(2)
     publisher = Publisher(log)
@@ -375,3 +400,154 @@ def test_a_passing_error_is_noted_and_the_stream_goes_on():
     run(log, publisher, rounds=3)
 
     assert publisher.published == log.records[0]
+
+
+def test_an_outbox_may_say_where_its_successor_reads_again():
+    log = Log(3)
+
+    def process(records):
+        return Outbox(echo(records).messages, offsets=[TopicPartition("in", 0, 1)])
+
+    run(log, Publisher(log), rounds=1, batch_size=10, process=process)
+
+    assert log.committed_offsets == {0: 1}
+
+
+def told(*values, offset=0):
+    return Outbox(
+        [Messages("out", -1, [{"value": value, "key": None} for value in values])],
+        offsets=[TopicPartition("in", 0, offset)],
+    )
+
+
+def test_what_time_has_brought_about_is_published_after_what_was_prepared():
+    log = Log(3)
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=1)
+    assert publisher.published == []
+
+    loop.tell(told(b"late", offset=2))
+
+    assert publisher.published == [*log.records[0], b"late"]
+    assert log.committed_offsets == {0: 2}
+
+
+def test_what_time_has_brought_about_is_not_told_where_the_batch_before_it_failed():
+    log = Log(3)
+    publisher = Publisher(log)
+    publisher.failures = ["before"]
+    loop = run(log, publisher, rounds=1)
+
+    loop.tell(told(b"late"))
+
+    assert publisher.published == []
+    assert loop.rewinds == 1
+
+
+def test_a_bounded_run_publishes_what_is_before_its_stops_and_commits_the_stops():
+    log = Log(10, 4)
+    publisher = Publisher(log)
+
+    run(log, publisher, rounds=12, until=Until({0: 7, 1: 2}))
+
+    assert publisher.published == log.records[0][:7] + log.records[1][:2]
+    assert log.committed_offsets == {0: 7, 1: 2}
+
+
+def test_a_stop_where_the_log_holds_no_record_is_committed_all_the_same():
+    log = Log(10)
+    log.tells_ends = True
+    log.records[0][4:] = [None] * 6
+    publisher = Publisher(log)
+
+    run(log, publisher, rounds=8, until=Until({0: 10}))
+
+    assert publisher.published == log.records[0][:4]
+    assert log.committed_offsets == {0: 10}
+    assert publisher.transactions == 3
+
+
+def test_a_partition_without_a_stop_is_not_read():
+    log = Log(3, 3)
+    publisher = Publisher(log)
+
+    run(log, publisher, rounds=6, until=Until({1: 3}))
+
+    assert publisher.published == log.records[1]
+    assert log.committed_offsets == {0: 0, 1: 3}
+
+
+@pytest.mark.parametrize("doubt", ["before", "after"])
+@pytest.mark.parametrize("failing", range(4))
+def test_a_bounded_run_comes_to_its_stops_whatever_commit_fails(failing, doubt):
+    log = Log(8, 5)
+    log.tells_ends = True
+    publisher = Publisher(log)
+    publisher.failures = [None] * failing + [doubt]
+
+    run(log, publisher, rounds=30, until=Until({0: 7, 1: 5}))
+
+    assert sorted(publisher.published) == sorted(log.records[0][:7] + log.records[1])
+    assert log.committed_offsets == {0: 7, 1: 5}
+
+
+def test_the_end_of_a_partition_that_was_just_lost_is_not_committed():
+    log = Log(4, 2)
+    log.tells_ends = True
+    publisher = Publisher(log)
+    taken = log.consume(6, 0)
+    log.positions = {}
+    loop = run(log, publisher, rounds=0, until=Until({0: 4, 1: 2}))
+
+    def poll_late(_seconds):
+        log.poll = lambda _timeout: None
+        log.revoke(1)
+        return Message(topic="in", partition=1, offset=2, error=KafkaError(KafkaError._PARTITION_EOF))
+
+    log.poll = poll_late
+    log.consume = lambda _most, _timeout: taken
+    for _ in range(4):
+        loop.run_once()
+
+    assert log.committed_offsets[1] == 0
+
+
+def test_a_partition_that_comes_back_is_read_to_its_stop():
+    log = Log(3)
+    log.tells_ends = True
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=4, until=Until({0: 3}))
+    log.committed_offsets = {0: 1}
+
+    log.revoke(0)
+    log.assign(0)
+    for _ in range(4):
+        loop.run_once()
+
+    assert publisher.published == [*log.records[0], *log.records[0][1:]]
+    assert log.committed_offsets == {0: 3}
+
+
+def test_a_stop_that_was_reached_on_a_lost_partition_is_due_no_more():
+    until = Until({0: 4, 1: 2})
+    until.within([Message(topic="in", partition=p, offset=9) for p in (0, 1)])
+
+    until.forget([1])
+
+    assert until.due() == {0: 4}
+    assert not until.is_due
+
+
+def test_a_stop_that_was_reached_in_a_dropped_batch_is_not_committed_before_its_records():
+    log = Log(4, 4)
+    log.tells_ends = True
+    log.before_poll = [lambda: None, lambda: log.revoke(1)]
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=2, until=Until({0: 4, 1: 4}), batch_size=3)
+    assert (loop.rewinds, publisher.published) == (1, [])
+
+    loop.run_once()
+    loop.close()
+
+    assert publisher.published == log.records[0][:3]
+    assert log.committed_offsets[0] == 3

@@ -97,6 +97,10 @@ def test_a_story_from_the_first_rollout_to_a_rollback(run, kept):
     assert history[-1].changed.why == "declines doubled"
 
 
+def test_a_version_that_the_input_can_feed_gets_no_warning(run):
+    assert run(*FIRST).stderr.strip() == ""
+
+
 def test_each_change_says_what_it_changes_and_where_it_is_in_force(run):
     run(*FIRST)
 
@@ -218,14 +222,28 @@ def key_pair(folder):
     return folder / "public.pem", private
 
 
-def test_a_bad_challenger_can_be_taken_out_while_the_champion_in_the_store_is_damaged(run, kept, tmp_path):
+def test_a_version_that_the_input_of_these_settings_cannot_feed_is_warned_of(run, kept, tmp_path, monkeypatch):
+    fields = [{"name": name, "type": "double"} for name in ("Amount", *(f"V{number}" for number in range(1, 28)))]
+    schema = {"type": "record", "name": "Transaction", "fields": fields}
+    (tmp_path / "input.avsc").write_text(json.dumps(schema))
+    monkeypatch.setenv("FRAUDSTREAM_INPUT_SCHEMA", "input.avsc")
+
+    result = run(*FIRST)
+
+    assert result.exit_code == 0
+    assert "card-fraud@1 needs features that the input does not have: V28, amount; a worker with these" in result.stderr
+    assert kept.current()[0].epoch == 1
+
+
+def test_a_bad_challenger_can_be_taken_out_and_replaced_while_the_champion_in_the_store_is_damaged(run, kept, tmp_path):
     run(*FIRST)
     run("ramp", "card-fraud@2", "5%")
     (tmp_path / "store" / "models" / "card-fraud" / "1" / "model.ubj").write_bytes(b"{")
 
     run("ramp", "challenger", "0%")
-
     assert shares(kept.current()[0]) == {"card-fraud@1": 1}
+    run("ramp", "card-fraud@3", "1%")
+    assert shares(kept.current()[0]) == {"card-fraud@1": 0.99, "card-fraud@3": 0.01}
 
 
 @pytest.mark.parametrize("words", [("ramp", "card-fraud@2", "5%"), ("shadow", "card-fraud@2"), ("rollback",)])
@@ -349,8 +367,11 @@ def test_without_a_user_name_it_must_be_given(run, kept, monkeypatch):
 
 
 def test_a_reason_that_would_be_obeyed_by_a_terminal_is_refused(run, kept):
+    result = CliRunner().invoke(app, ["rollout", "promote", "card-fraud@1", "--why", "\x1b[2J"])
+
     with pytest.raises(ConfigurationError, match=r"changed\.why must be one line"):
-        run("promote", "card-fraud@1", "--why", "\x1b[2J")
+        raise result.exception
+    assert result.output == ""
     assert kept.history() == []
 
 

@@ -88,13 +88,13 @@ def test_the_file_says_all_that_serves():
 
 
 def test_how_cards_are_drawn_stays_as_it_is_unless_it_is_given():
-    before = replace(split(), experiment_id="checkout", salt_id="pepper", sampling_salt_id="sugar", unit="account")
-    drawn = ("experiment_id", "salt_id", "sampling_salt_id", "unit")
+    before = replace(split(), experiment_id="checkout", salt_id="pepper", unit="account")
+    drawn = ("experiment_id", "salt_id", "unit")
 
     kept = applied({"variants": [CHAMPION]}, before)
     given = applied({"variants": [CHAMPION], **{name: f"new-{name}" for name in drawn}}, before)
 
-    assert [getattr(kept, name) for name in drawn] == ["checkout", "pepper", "sugar", "account"]
+    assert [getattr(kept, name) for name in drawn] == ["checkout", "pepper", "account"]
     assert [getattr(given, name) for name in drawn] == [f"new-{name}" for name in drawn]
 
 

@@ -1,19 +1,24 @@
 """What the worker makes of a batch follows the topics as they are, not as they were at its start."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from confluent_kafka import Message
+from prometheus_client import CollectorRegistry
 
+from consumer.bad_records import TooManyBadRecordsError
 from consumer.decide import Rollout
+from consumer.in_force import InForce
+from consumer.metrics import WorkerMetrics
 from consumer.records import RecordBatch
+from consumer.serving import Serving
 from consumer.settings import WorkerSettings
 from consumer.topics import Topics
 from consumer.worker import Scoring
 from models.routing import Experiment, single
 from schemas.columns import Columns, Reason
 from schemas.errors import ConfigurationError
-
-NOTHING_SERVES = Rollout(Experiment("e", 1, "s", tuple(single("champion"))), ())
 
 
 def read_nothing(payloads):
@@ -24,7 +29,10 @@ def read_nothing(payloads):
 def scoring(*topics):
     """Scoring that is told of these topics, one answer after another."""
     answers = iter(topics)
-    return Scoring(NOTHING_SERVES, read_nothing, lambda _: [], WorkerSettings(), lambda: next(answers), lambda *_: None)
+    rollout = Rollout(Experiment("e", 1, "s", tuple(single("champion"))), ())
+    serving = Serving(rollout, (), SimpleNamespace(read=read_nothing, columnar=True))
+    in_force = InForce(lambda: serving, 0.0, WorkerMetrics(CollectorRegistry()))
+    return Scoring(in_force, lambda _: [], WorkerSettings(), lambda: next(answers), lambda *_: None)
 
 
 def records(partition, size):
@@ -53,3 +61,13 @@ def test_a_partition_that_is_new_makes_it_ask_for_the_topics_again():
     before, after = process(records(0, 1)), process(records(2, 1))
 
     assert [outbox.letters[0].partition for outbox in (before, after)] == [0, 2]
+
+
+def test_a_batch_that_is_bad_throughout_is_not_published_however_often_it_is_tried():
+    process = scoring(Topics(1, 1, 1, 100_000))
+    garbage = [Message(topic="in", partition=0, offset=offset, value=b"x") for offset in range(100)]
+    process(RecordBatch.of("in", garbage[:99])).on_published()
+
+    for _ in range(2):
+        with pytest.raises(TooManyBadRecordsError):
+            process(RecordBatch.of("in", garbage[99:]))

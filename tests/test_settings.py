@@ -51,7 +51,7 @@ def test_any_librdkafka_property_passes_through(elsewhere, monkeypatch):
         ({"batch_size": 0}, "batch_size: Input should be greater than or equal to 1"),
         ({"delivery": "twice"}, "delivery: Input should be 'exactly_once' or 'at_least_once'"),
         ({"kafka": {"enable.auto.commit": "true"}}, "kafka: enable.auto.commit cannot be set: offsets are committed"),
-        ({"decisions_topic": "transactions"}, "input_topic, decisions_topic and dead_letters_topic must differ"),
+        ({"decisions_topic": "transactions"}, "drift_topic and retrain_topic must differ"),
         ({"challenger_share": 0.5}, "challenger_share needs a challenger"),
         ({"output_schema_id": 2**32}, "output_schema_id: Input should be less than or equal to 4294967295"),
         ({"input_schema_ids": {"-1": "a.avsc"}}, "input_schema_ids.-1.*: Input should be greater than or equal to 0"),

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 from typer import Typer
 from typer.testing import CliRunner
 
+from consumer.loading import load_rollout
 from consumer.settings import WorkerSettings
-from consumer.worker import load_rollout
 from fraudstream.commands.sign import sign
 from models.manifest import MODEL_FILE
 from models.signature import private_key, public_keys

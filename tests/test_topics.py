@@ -12,7 +12,8 @@ from consumer.settings import WorkerSettings
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
 from schemas.errors import ConfigurationError, NotPermittedError
 
-SETTINGS = WorkerSettings(input_topic="in", decisions_topic="out", dead_letters_topic="dead")
+SETTINGS = WorkerSettings(input_topic="in", decisions_topic="out", dead_letters_topic="dead", samples_topic="samples")
+THREE = SETTINGS.model_copy(update={"sample_rate": 0})
 
 
 def failed(code):
@@ -45,7 +46,7 @@ class FakeAdmin:
         )
 
     def describe_topics(self, collection, request_timeout):
-        return {"out": failed(self.hidden)}
+        return {"out": failed(self.hidden), "samples": failed(self.hidden)}
 
     def describe_configs(self, resources, request_timeout):
         return {
@@ -62,7 +63,7 @@ class FakeAdmin:
 
 @pytest.fixture
 def cluster(monkeypatch):
-    def make(*arguments, **more):
+    def make(*arguments, settings=THREE, **more):
         admin = FakeAdmin(*arguments, **more)
 
         def admin_client(settings, on_error):
@@ -70,9 +71,17 @@ def cluster(monkeypatch):
             return admin
 
         monkeypatch.setattr(topics, "admin_client", admin_client)
-        return Cluster(SETTINGS)
+        return Cluster(settings)
 
     return make
+
+
+def test_a_topic_for_samples_is_needed_where_samples_are_taken(cluster):
+    topics = {"in": 1, "out": 1, "dead": 1}
+
+    with pytest.raises(ConfigurationError, match="samples_topic: topic samples does not exist"):
+        cluster(topics, settings=SETTINGS).topics()
+    assert cluster(topics | {"samples": 1}, settings=SETTINGS).topics().input == 1
 
 
 def test_the_partitions_and_the_smallest_limit_are_told(cluster):

@@ -244,6 +244,7 @@ def test_the_command_writes_a_model_and_prints_its_figures(run, tmp_path, load):
     assert summary["policy"]["decline_at"] == model.policy.decline_at
     assert summary["metrics"]["model"]["roc_auc"] > 0.97
     assert summary["files"]["model.ubj"]["sha256"] == model.sha256.hex()
+    assert {"report.html", "baseline.npz"} < summary["files"].keys()
 
 
 def test_the_command_shows_the_baseline_beside_the_model(run, tmp_path):

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from urllib.request import urlopen
 
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -66,6 +67,10 @@ class Stream:
     def dead_letters(self):
         return f"{self.name}.dead"
 
+    @property
+    def samples(self):
+        return f"{self.name}.samples"
+
     def publish(self, records):
         producer = Producer(
             {
@@ -85,15 +90,25 @@ class Stream:
         assert producer.flush(60) == 0
         return count
 
+    @property
+    def connection(self):
+        """The options by which whatever reads or writes decisions finds its topics."""
+        return (
+            *("--bootstrap-servers", self.bootstrap, "--group", self.name, "--log-format", "json"),
+            *("--input-topic", self.input, "--samples-topic", self.samples),
+            *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
+        )
+
     def start(self, *options, slot=0):
-        command = [
-            *(sys.executable, "-m", "fraudstream", "score", "--log-format", "json"),
-            *("--bootstrap-servers", self.bootstrap, "--group", self.name),
+        return self.launch(
+            *("score", *self.connection),
             *(() if self.model is None else ("--model", self.model)),
-            *("--input-topic", self.input, "--decisions-topic", self.decisions),
-            *("--dead-letters-topic", self.dead_letters, "--metrics-port", "0", "--slot", str(slot)),
-            *options,
-        ]
+            *("--metrics-port", "0", "--slot", str(slot), *options),
+        )
+
+    def launch(self, *words):
+        """A command that runs until the test ends."""
+        command = [sys.executable, "-m", "fraudstream", *words]
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
         process.log = []
         # A pipe that nobody reads fills up, and the worker would stand still.
@@ -101,6 +116,11 @@ class Stream:
         process.reader.start()
         self.processes.append(process)
         return process
+
+    def run(self, *words, timeout=120):
+        """Another command on the same topics, to its end."""
+        command = [sys.executable, "-m", "fraudstream", *words, *self.connection]
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
     def committed(self):
         """How many records the group has committed over all partitions."""
@@ -169,6 +189,20 @@ def assert_in_order_per_key(decisions):
         offset = record["source"]["offset"]
         assert seen[message.key()] < offset, "a card's decisions came out of order"
         seen[message.key()] = offset
+
+
+def address_of(process):
+    """Where a worker tells about itself, as soon as it has said so."""
+    wait_until(lambda: any('"started"' in line for line in list(process.log)))
+    port = next(json.loads(line)["metrics_port"] for line in process.log if '"started"' in line)
+    return f"http://127.0.0.1:{port}"
+
+
+def metric(process, name):
+    """The value of a metric, by its name with labels as Prometheus writes it; None where it is not told."""
+    with urlopen(f"{address_of(process)}/metrics", timeout=5) as answer:
+        values = [line.rpartition(" ") for line in answer.read().decode().splitlines()]
+    return next((float(value) for told, _, value in values if told == f"fraudstream_{name}"), None)
 
 
 def said(process, event, partitions=1):

@@ -1,23 +1,32 @@
 """Find the files of a data set and the models that decide them, as the command line names them."""
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from consumer.decide import Bounds, Reasons
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from consumer.decide import Reasons, Rollout
+from consumer.loading import check_unit, rollout_of
+from consumer.pinned import document_of, is_directory, pin, registry_of
+from consumer.serving import arm_of
 from consumer.settings import WorkerSettings
-from consumer.wire import roles_of
-from consumer.worker import rollout_of
+from consumer.wire import bounds_of, roles_of
 from fraudstream.batch.directory import Directory
 from fraudstream.batch.finished import Decider
 from fraudstream.batch.places import KINDS, DataFile, Place, is_data, open_place
 from fraudstream.batch.run import DataSet
-from models.artifact import from_files, load
+from models.artifact import from_files, read_directory
 from models.model import Model, check_scores
-from models.registry import Registry, Version, Watch
-from models.sandbox import Sandbox
+from models.registry import Watch
+from models.sandbox import Trials
 from models.signature import public_keys
-from models.store import NotStoredError, open_store
+from models.store import NotStoredError
 from schemas.decision import Outcome
 from schemas.errors import ConfigurationError
+
+Files = Mapping[str, bytes]
 
 
 def data_set(url: str, endpoint: str | None) -> DataSet:
@@ -60,32 +69,41 @@ def _parts(url: str) -> tuple[str, ...]:
     return tuple(url.rstrip("/").split("/")) if "://" in url else Path(url).resolve().parts
 
 
-def decider(settings: WorkerSettings, watch: Watch) -> Decider:
-    """What decides under these settings; ``watch`` sees models that come from the store.
+def decider(settings: WorkerSettings, rollout: str | None, watch: Watch) -> Decider:
+    """What decides under these settings: their models, or a ``rollout`` of the store by its number or ``current``.
 
-    Raises ConfigurationError where a model is not there or not what it claims to be.
+    ``watch`` sees models that come from the store. Raises FraudstreamError where a model cannot be had or is not what
+    it claims to be: no other one stands in for it.
     """
-    if settings.model is None:
-        raise ConfigurationError("model is not set: give the directory of a model, or NAME@VERSION of one in the store")
-    names = [str(name) for name in (settings.model, settings.challenger) if name is not None]
-    with Sandbox() as sandbox:
-        models = [_model(name, settings, sandbox, watch) for name in names]
-    for model in models:
-        # XGBoost makes itself ready at its first prediction, where threads must not meet.
-        check_scores(model)
-    return Decider(
-        rollout_of(models, settings),
-        roles_of(settings),
-        Bounds(settings.earliest_event_time, int(settings.event_time_lead_seconds * 1000)),
-        Reasons(settings.reason_codes, tuple(Outcome[name.upper()] for name in settings.reasons_for)),
+    name = pin(settings, rollout)
+    read = _directories if is_directory(settings, name) else partial(_stored, name=name, watch=watch)
+    with closing(Trials()) as trials:
+        found = read(settings, partial(_model, keys=public_keys(settings.model_public_keys), sandbox=trials))
+    reasons = Reasons(settings.reason_codes, tuple(Outcome[outcome.upper()] for outcome in settings.reasons_for))
+    return Decider(found, roles_of(settings), bounds_of(settings), reasons)
+
+
+def _directories(settings: WorkerSettings, load: Callable[[Files, str], Model]) -> Rollout:
+    paths = [path for path in (settings.model, settings.challenger) if path is not None]
+    return rollout_of([load(read_directory(path), str(path)) for path in paths], settings)
+
+
+def _stored(settings: WorkerSettings, load: Callable[[Files, str], Model], *, name: str, watch: Watch) -> Rollout:
+    document = document_of(settings, name)
+    check_unit(document, settings)
+    if settings.challenger is not None:
+        raise ConfigurationError(f"challenger: {name} comes from the store, where a rollout names the challengers")
+    registry = registry_of(settings)
+    models = {version: load(registry.fetch(version, watch), str(version)) for version in document.models}
+    arms = (
+        arm_of(models[variant.model], document.split, index, document.policy)
+        for index, variant in enumerate(document.variants)
     )
+    return Rollout(document.split, tuple(arms))
 
 
-def _model(name: str, settings: WorkerSettings, sandbox: Sandbox, watch: Watch) -> Model:
-    keys = public_keys(settings.model_public_keys)
-    if "@" not in name or Path(name).is_dir():
-        return load(Path(name), keys=keys, sandbox=sandbox)
-    if settings.store is None:
-        raise ConfigurationError(f"store is not set: say where {name} is kept")
-    files = Registry(open_store(settings.store, settings.store_endpoint)).fetch(Version.parse(name), watch)
-    return from_files(files, name, keys=keys, sandbox=sandbox)
+def _model(files: Files, source: str, keys: Sequence[Ed25519PublicKey], sandbox: Trials) -> Model:
+    model = from_files(files, source, keys=keys, sandbox=sandbox)
+    # XGBoost makes itself ready at its first prediction, where threads must not meet.
+    check_scores(model)
+    return model

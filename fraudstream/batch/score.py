@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -87,14 +87,14 @@ class _Decided:
 
 
 def _decide(chunk: Chunk, *, layout: Layout, decider: Decider, address: str, now: int) -> _Decided:
-    source = Source(address, np.zeros(len(chunk.rows), np.int32), chunk.rows)
+    source = Source(address, np.zeros(len(chunk.rows), np.int32), chunk.rows, REPLAY)
     columns = layout.columns(chunk.batch, chunk.rows)
     verdict = decide(columns, source, decider.roles, decider.bounds, decider.rollout, decider.reasons, now)
     complaints = complaints_of(verdict.undecodable, verdict.rejected)
     broken = {row: Complaint("read", "BROKEN_LINE", message) for row, message in chunk.broken.items()}
     counted = np.bincount(verdict.decisions.outcome, minlength=len(Outcome)).tolist()
     return _Decided(
-        decision_batch(replace(verdict.decisions, replay=REPLAY)),
+        decision_batch(verdict.decisions),
         dead_letters(chunk, complaints, broken),
         Counts(
             {outcome.name.lower(): counted[outcome] for outcome in Outcome},

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BATCH_SETTINGS = (
     *("model", "model_public_keys", "challenger", "challenger_share", "experiment", "salt_id"),
     *("reason_codes", "reasons_for", "id_field", "unit_field", "event_time_field", "amount_field"),
-    *("earliest_event_time", "event_time_lead_seconds", "store", "store_endpoint"),
+    *("missing_unit", "earliest_event_time", "event_time_lead_seconds", "store", "store_endpoint"),
 )
 """Those that have a say here; all others are the stream's."""
 
@@ -35,6 +35,9 @@ def batch(
         str, typer.Option("--in", metavar="FILE|DIR|s3://...", help="What to score: .parquet and .csv files.")
     ],
     out: Annotated[str, typer.Option("--out", metavar="DIR|s3://...", help="Where the decisions go.")],
+    rollout: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Decide as this rollout of the store does.", show_default=False)
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace decisions that another model or other settings made.")
     ] = False,
@@ -48,8 +51,10 @@ def batch(
     again by the same command: files whose content, model and settings are the same as before are skipped.
 
     Columns are found by the names that `fraudstream train` and the stream know, features by their own. Without columns
-    for the ids of transactions and cards these are derived from the numbers of the rows. MODEL is a directory, or
-    NAME@VERSION of the store.
+    for the ids of transactions and cards these are derived from the numbers of the rows.
+
+    --model is the directory of a model, or NAME@VERSION of the store; --rollout the number of a rollout of the store,
+    or current.
 
     Exits 1 if a file could not be scored, or 77 or 78 if that is why for all of them; the others are scored.
 
@@ -63,7 +68,7 @@ def batch(
     check_apart(source, out)
     data, place = data_set(source, settings.store_endpoint), open_place(out, settings.store_endpoint)
     with moving() as watch:
-        decides = decider(settings, watch)
+        decides = decider(settings, rollout, watch)
     jobs = plan(data, place, decides, overwrite=overwrite)
     began = time.monotonic()
     with stop_signals() as stop, _Bar.over(data.files) as bar:

@@ -1,7 +1,7 @@
 """Offer every setting of the worker as an option of the command line, with the help that the setting carries."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -17,9 +17,13 @@ CONFIG_OPTION = typer.Option(
 )
 
 
-def with_settings(
-    command: Callable[..., Any], names: Iterable[str] = tuple(WorkerSettings.model_fields)
-) -> Callable[..., Any]:
+MONITOR = tuple(name for name in WorkerSettings.model_fields if name.startswith(("drift_", "retrain_")))
+"""Settings that mean nothing to a worker."""
+
+WORKER = tuple(name for name in WorkerSettings.model_fields if name not in MONITOR)
+
+
+def with_settings(command: Callable[..., Any], names: Collection[str] = WORKER) -> Callable[..., Any]:
     """A command that takes WorkerSettings becomes one that takes an option for each setting in ``names``."""
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
 

@@ -1,21 +1,25 @@
 """Decide whether a change of the rollout may be made, tell what it changes, and make it or say who was quicker."""
 
 import getpass
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from consumer.wire import input_fields
 from fraudstream.commands.rollout_text import print_change, print_json, print_lines
 from fraudstream.commands.store import moving, open_registry, trusted_keys
+from fraudstream.settings import read_settings
+from models.manifest import Manifest
 from models.registry import Registry, Version
 from models.rollout import Document, check
 from models.rollout_changes import By
 from models.rollout_difference import difference
 from models.rollout_store import RolloutStore
 from models.store import ConflictError, NotStoredError, StoreUnavailableError
-from schemas.errors import ConfigurationError
+from schemas.errors import BadModelError, ConfigurationError
 
 Decide = Callable[[Document | None, By], Document]
 """The next rollout, out of the one in force (None: there is none) and of who changes it."""
@@ -96,14 +100,27 @@ def _load_what_is_new(rollouts: Rollouts, now: Document | None, document: Docume
     from models.artifact import from_files  # noqa: PLC0415
     from models.sandbox import Sandbox  # noqa: PLC0415
 
-    keys = trusted_keys(rollouts.config)
+    keys, fields = trusted_keys(rollouts.config), input_fields(read_settings(rollouts.config, {}))
     with Sandbox() as sandbox, moving() as watch:
 
         def load(version: Version) -> None:
             if version not in serving:
-                from_files(rollouts.registry.fetch(version, watch), str(version), keys=keys, sandbox=sandbox)
+                files = rollouts.registry.fetch(version, watch)
+                _warn_of_input(from_files(files, str(version), keys=keys, sandbox=sandbox).manifest, fields)
 
         check(document, load)
+
+
+def _warn_of_input(described: Manifest, fields: frozenset[str] | None) -> None:
+    """Say which features the input lacks. It is a warning, as the settings here may not be those of the workers."""
+    from models.artifact import check_features  # noqa: PLC0415
+
+    if fields is None:
+        return
+    try:
+        check_features(described, fields, f"{described.name}@{described.version}")
+    except BadModelError as error:
+        print(f"fraudstream: {error}; a worker with these settings refuses it", file=sys.stderr)  # noqa: T201
 
 
 def _write(kept: RolloutStore, document: Document, etag: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.supervisor import Supervisor
@@ -24,14 +25,15 @@ def score(
         typer.Option(
             "--create-topics",
             help="Create the topics for decisions and dead letters that do not exist, "
-            "with as many partitions as the input has.",
+            "with as many partitions as the input has, and that for samples with one.",
         ),
     ] = False,
 ) -> None:
     """Decide each card transaction of a topic, exactly once.
 
-    Reads INPUT_TOPIC, writes DECISIONS_TOPIC and DEAD_LETTERS_TOPIC; all three must exist, unless --create-topics
-    makes the outputs. Runs until SIGTERM or Ctrl-C; then the batch in hand is committed and the process ends.
+    Reads INPUT_TOPIC, writes DECISIONS_TOPIC, DEAD_LETTERS_TOPIC and, for the drift monitor, SAMPLES_TOPIC; all must
+    exist, unless --create-topics makes the outputs. Runs until SIGTERM or Ctrl-C; then the batch in hand is committed
+    and the process ends.
 
     fraudstream score --model model --create-topics
     """
@@ -40,11 +42,13 @@ def score(
         partitions = len(connection.partitions(settings.input_topic))
         for topic in (settings.decisions_topic, settings.dead_letters_topic):
             connection.create_topic(topic, partitions)
+        if settings.sample_rate:
+            connection.create_topic(settings.samples_topic, 1)
     sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_worker).run())
 
 
-def run_worker(settings: WorkerSettings) -> int:
-    """One worker in this process; its exit code."""
+def run_worker(settings: WorkerSettings, plan: Plan | None = None) -> int:
+    """One worker in this process, for a replay with its ``plan``; its exit code."""
     # One batch is scored at a time: threads inside the libraries would only fight for the cores of the workers.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)
@@ -53,7 +57,7 @@ def run_worker(settings: WorkerSettings) -> int:
             # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
             from consumer.worker import Worker  # noqa: PLC0415
 
-            Worker(settings, stopping).run()
+            Worker(settings, stopping, plan).run()
     except FraudstreamError as error:
         print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
         return error.exit_code

@@ -52,12 +52,15 @@ def train(
 ) -> None:
     """Train a model, and judge it on later transactions.
 
-    Writes model.ubj (model-1.ubj and so on for an ensemble), manifest.json and report.html. The data is split in time:
-    60 % to learn from, 20 % to stop the training and choose the thresholds, 20 % to test.
+    Writes model.ubj (model-1.ubj and so on for an ensemble), manifest.json, report.html and baseline.npz, with which
+    `fraudstream drift` compares what it will score. The data is split in time: 60 % to learn from, 20 % to stop the
+    training and choose the thresholds, 20 % to test.
 
     fraudstream train --out model
     """
     # XGBoost and scikit-learn take two seconds to load; `fraudstream --help` should not wait for them.
+    from drift.model_baseline import baseline_of, put_beside  # noqa: PLC0415
+    from models.model import open_model  # noqa: PLC0415
     from models.report import table  # noqa: PLC0415
     from models.tracking import Tracking  # noqa: PLC0415
     from models.train import TrainingSettings, train_to  # noqa: PLC0415
@@ -85,15 +88,18 @@ def train(
         task = progress.add_task("boosting", total=settings.rounds * settings.ensemble)
         trained = train_to(out, dataset, settings, lambda: progress.advance(task), _content(reason_names))
         progress.update(task, completed=settings.rounds * settings.ensemble)
-    recorded = tracking.record(trained.manifest, out) if tracking else None
+    model = open_model(trained.manifest, trained.boosters, threads=1)
+    expected = baseline_of(model, dataset, (data or sample_path()).name)
+    manifest = put_beside(out, expected)
+    recorded = tracking.record(manifest, out) if tracking else None
     if json:
-        sys.stdout.buffer.write(msgspec.json.encode(_summary(out, trained.manifest, recorded)) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.encode(_summary(out, manifest, recorded)) + b"\n")
         return
     console = Console()
-    console.print(table(trained.manifest))
+    console.print(table(manifest))
     if recorded:
-        console.print(f"In MLflow it is models:/{trained.manifest.name}/{recorded}", soft_wrap=True)
-    console.print(f"Model and report are in {out}: see {out / 'report.html'}", soft_wrap=True)
+        console.print(f"In MLflow it is models:/{manifest.name}/{recorded}", soft_wrap=True)
+    console.print(f"Model, report and baseline are in {out}: see {out / 'report.html'}", soft_wrap=True)
 
 
 def _content(reason_names: Path | None) -> bytes | None:

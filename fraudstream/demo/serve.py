@@ -52,6 +52,7 @@ def _settings(cluster: Cluster, model: Path, port: int) -> dict[str, Any]:
         "input_topic": cluster.topics.transactions,
         "decisions_topic": cluster.topics.decisions,
         "dead_letters_topic": cluster.topics.dead_letters,
+        "sample_rate": 0,  # nobody watches for drift here
         "delivery": cluster.delivery.value,
         "model": str(model),
         "metrics_port": port,

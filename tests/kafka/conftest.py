@@ -26,9 +26,23 @@ def sample():
 
 
 @pytest.fixture
-def stream(kafka, model_dir):
-    made = Stream(kafka.bootstrap_servers, f"w-{uuid.uuid4().hex[:8]}", model_dir, partitions=4)
-    for topic in (made.input, made.decisions, made.dead_letters):
-        kafka.create_topic(topic, partitions=4)
-    yield made
-    made.stop()
+def stream_of(kafka):
+    """A function that makes a stream whose workers are given this directory of a model, or none."""
+    streams = []
+
+    def make(model=None):
+        made = Stream(kafka.bootstrap_servers, f"w-{uuid.uuid4().hex[:8]}", model, partitions=4)
+        streams.append(made)
+        for topic in (made.input, made.decisions, made.dead_letters):
+            kafka.create_topic(topic, partitions=4)
+        kafka.create_topic(made.samples)
+        return made
+
+    yield make
+    for made in streams:
+        made.stop()
+
+
+@pytest.fixture
+def stream(stream_of, model_dir):
+    return stream_of(model_dir)

@@ -46,7 +46,7 @@ def few(bed):
 def decided(bed, few):
     """What a worker wrote about few transactions, as (partition, key, value)."""
     work = assignment(few, "bench-decided")
-    for topic in (work.decisions, work.dead_letters):
+    for topic in work.outputs:
         bed.create_topic(topic)
     server = Server(fraudstream("exactly_once").command(bed, work), bed.home / "decided.log")
     Watch().until_done(bed, server, work.group, few, FEW)

@@ -65,6 +65,7 @@ def decided(kafka, sample, models):
         publisher.produce(topics[0], value, key)
     assert publisher.flush(30) == 0
     command = [sys.executable, "-m", "fraudstream", "score", "--model", models[0], *options, "--metrics-port", "0"]
+    command += ["--sample-rate", "0"]
     worker = subprocess.Popen([*command, "--group", topics[0], "--batch-size", "50"], stderr=subprocess.DEVNULL)
     try:
         records = read(kafka.bootstrap_servers, topics[1])

@@ -47,6 +47,7 @@ def surroundings(kafka):
         "FRAUDSTREAM_INPUT_TOPIC": f"{name}.transactions",
         "FRAUDSTREAM_DECISIONS_TOPIC": f"{name}.decisions",
         "FRAUDSTREAM_DEAD_LETTERS_TOPIC": f"{name}.dead-letters",
+        "FRAUDSTREAM_SAMPLES_TOPIC": f"{name}.samples",
         "FRAUDSTREAM_GROUP": name,
         "FRAUDSTREAM_METRICS_PORT": str(port),
     }

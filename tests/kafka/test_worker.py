@@ -15,8 +15,10 @@ from worker_stream import (
     DECISION,
     PREFIX,
     TRANSACTION,
+    address_of,
     assert_in_order_per_key,
     ids_of,
+    metric,
     said,
     transactions,
     wait_until,
@@ -60,11 +62,11 @@ def score_row_by_row(model_dir, values):
     """Each record through fastavro and plain XGBoost alone, in the slowest and surest way, the prior added by hand."""
     manifest = json.loads((model_dir / "manifest.json").read_text())
     names = [feature["name"] for feature in manifest["features"]]
-    booster = xgb.Booster(model_file=str(model_dir / "model.ubj"))
+    booster = xgb.Booster({"nthread": 1}, model_file=str(model_dir / "model.ubj"))
     margins = []
     for value in values:
         row = fastavro.schemaless_reader(io.BytesIO(value[len(PREFIX) :]), TRANSACTION, None)
-        matrix = xgb.DMatrix(np.array([[row[name] for name in names]], np.float32), feature_names=names)
+        matrix = xgb.DMatrix(np.array([[row[name] for name in names]], np.float32), feature_names=names, nthread=1)
         margins.append(float(booster.predict(matrix, output_margin=True)[0]))
     return 1 / (1 + np.exp(-(np.array(margins) + manifest["prior_shift"])))
 
@@ -168,20 +170,14 @@ def test_the_metrics_and_probes_of_a_running_worker_tell_what_happened(stream, s
     count = 5_000
     stream.publish(transactions(sample, count))
     worker = stream.start("--log-level", "info")
-    wait_until(lambda: any('"started"' in line for line in list(worker.log)))
-    port = next(json.loads(line)["metrics_port"] for line in worker.log if '"started"' in line)
     stream.read_decisions(count)
 
-    def metrics():
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            return answer.read().decode()
-
-    wait_until(lambda: f"fraudstream_records_total {count}.0" in metrics())
-    with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+    wait_until(lambda: metric(worker, "records_total") == count)
+    with urlopen(f"{address_of(worker)}/readyz", timeout=5) as answer:
         assert answer.status == 200
-    wait_until(lambda: 'fraudstream_lag_records{partition="3"} 0.0' in metrics())
-    assert f"fraudstream_score_count {count}.0" in metrics()
-    assert "fraudstream_assigned_partitions 4.0" in metrics()
+    wait_until(lambda: metric(worker, 'lag_records{partition="3"}') == 0)
+    assert metric(worker, "score_count") == count
+    assert metric(worker, "assigned_partitions") == 4
     worker.terminate()
     assert worker.wait(10) == 0
 

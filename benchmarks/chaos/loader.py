@@ -1,0 +1,92 @@
+"""Publish transactions with ids of their own, some of them spoilt and some aborted, as far as a gate is open."""
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer
+
+from benchmarks.bed import PREFIX
+from producer.encode import encode_avro
+from producer.publish import Publisher
+from producer.transactions import TransactionSource
+
+BURST = 250
+SPOILT_EVERY = 100
+"""One record of so many is cut short, and must become a dead letter."""
+ABORTED_EVERY = 8
+"""Before one burst of so many the same number of records is published in a transaction that aborts."""
+_SECONDS = 30.0
+
+
+class Loader(threading.Thread):
+    """A thread that publishes records 0, 1, 2, ... of a source; ``sent`` says how many, ``aborted`` how many others."""
+
+    def __init__(self, properties: Mapping[str, Any], topic: str, source: TransactionSource) -> None:
+        super().__init__(name="loader", daemon=True)
+        self.sent = 0
+        self.aborted = 0
+        self.failure: Exception | None = None
+        self._properties = dict(properties)
+        self._topic = topic
+        self._source = source
+        self._publisher = Publisher(self._properties, topic)
+        self._gate = 0
+        self._moved = threading.Condition()
+        self._closed = False
+
+    def allow(self, count: int) -> None:
+        """Open the gate for the first ``count`` records."""
+        with self._moved:
+            self._gate = count
+            self._moved.notify()
+
+    def close(self) -> None:
+        """Publish what the gate lets through, and end."""
+        with self._moved:
+            self._closed = True
+            self._moved.notify()
+        self.join()
+
+    def run(self) -> None:
+        """Publish burst after burst."""
+        try:
+            for number in count():
+                if (size := self._next_burst()) == 0:
+                    break
+                if number % ABORTED_EVERY == 0:
+                    self._abort(size)
+                self._publish(size)
+            self._publisher.flush(_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the loader is told
+            self.failure = error
+
+    def _next_burst(self) -> int:
+        """How many records may be published now; 0 at the end."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._closed or self.sent < self._gate)
+            return min(BURST, self._gate - self.sent)
+
+    def _publish(self, size: int) -> None:
+        rows = self._source.stretch(self.sent, size)
+        values = encode_avro(rows, PREFIX)
+        for row in range(-self.sent % SPOILT_EVERY, size, SPOILT_EVERY):
+            values[row] = values[row][:-3]
+        self._publisher.send(rows.card_id.tolist(), values)
+        self._publisher.flush(_SECONDS)
+        self.sent += size
+
+    def _abort(self, size: int) -> None:
+        """Records that nobody may ever decide: the same cards, and ids that no other record has."""
+        rows = self._source.stretch(10**9 + self.sent, size)
+        with suppress(KafkaException):  # without a broker there is nobody to abort at
+            producer = Producer(self._properties | {"transactional.id": f"{self._topic}.aborted"})
+            producer.init_transactions(_SECONDS)
+            producer.begin_transaction()
+            for key, value in zip(rows.card_id.tolist(), encode_avro(rows, PREFIX), strict=True):
+                producer.produce(self._topic, value, key)
+            producer.flush(_SECONDS)
+            producer.abort_transaction(_SECONDS)
+            self.aborted += size

@@ -1,0 +1,179 @@
+"""Set the stage of one scenario: topics of its own, a loader, a crew of workers and somebody who looks on."""
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from benchmarks.chaos.crew import Crew, Worker
+from benchmarks.chaos.loader import Loader
+from benchmarks.chaos.onlooker import Onlooker
+from consumer.ranges import Span
+from consumer.settings import WorkerSettings
+from deploy.kafka.broker import Broker
+from fraudstream.audit import spans_of
+from fraudstream.committed import consumer_of, read
+from fraudstream.kafka import Connection
+from producer.transactions import TransactionSource
+from schemas.errors import FraudstreamError
+
+PARTITIONS = 6
+BATCH_SIZE = 200
+PATIENCE_SECONDS = 120.0
+TICK_SECONDS = 0.005
+BROKER = {
+    # A broker that was killed may not come back before its old session has expired; 9 s by default.
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "500",
+}
+
+
+class StalledError(FraudstreamError):
+    """Catch this around a scenario: what it waited for did not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all scenarios share: the broker, a model, the transactions, and a folder for logs."""
+
+    broker: Broker
+    model: Path
+    source: TransactionSource
+    home: Path
+
+
+class Stage:
+    """One scenario while it is played."""
+
+    def __init__(self, setting: Setting, name: str, seed: int, sabotage: Sequence[str]) -> None:
+        unique = f"{name}-{uuid.uuid4().hex[:6]}"
+        self.broker = setting.broker
+        self.brokers_killed = 0
+        self.random = random.Random(seed)
+        names = {"input_topic": "in", "decisions_topic": "decisions", "dead_letters_topic": "dead"}
+        topics = {setting: f"{unique}.{name}" for setting, name in names.items()}
+        address = {"bootstrap_servers": setting.broker.bootstrap_servers, "group": unique}
+        self.settings = WorkerSettings.model_validate(address | topics)
+        self.connection = Connection(self.settings.bootstrap_servers, {})
+        for topic in self.topics:
+            self.connection.create_topic(topic, PARTITIONS)
+        home = setting.home / unique
+        home.mkdir()
+        self.crew = Crew([*self.options, "--model", str(setting.model), *_WORKER], home, sabotage)
+        self.loader = Loader(self.connection.properties, self.settings.input_topic, setting.source)
+        self.onlooker = Onlooker(self.connection, self.settings, PARTITIONS)
+        self._observer = consumer_of(self.connection, self.settings.group, isolation="read_uncommitted")
+        self._done = 0
+
+    @property
+    def topics(self) -> tuple[str, str, str]:
+        """The source, the decisions and the dead letters."""
+        return self.settings.input_topic, self.settings.decisions_topic, self.settings.dead_letters_topic
+
+    @property
+    def options(self) -> list[str]:
+        """What tells a command of these topics."""
+        source, decisions, dead_letters = self.topics
+        return [
+            *("--bootstrap-servers", self.settings.bootstrap_servers, "--group", self.settings.group),
+            *("--input-topic", source, "--decisions-topic", decisions, "--dead-letters-topic", dead_letters),
+        ]
+
+    def open(self) -> None:
+        """Begin to look on and to wait for the gate."""
+        self.onlooker.start()
+        self.loader.start()
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        self.crew.close()
+        self._observer.close()
+
+    def done(self) -> int:
+        """Offsets of the source that the group has committed; what was known before while no broker answers."""
+        with suppress(KafkaException):
+            self._done = sum(self._committed().values())
+        return self._done
+
+    def _committed(self) -> dict[int, int]:
+        asked = [TopicPartition(self.settings.input_topic, each) for each in range(PARTITIONS)]
+        found = self._observer.committed(asked, timeout=5)
+        return {each.partition: max(0, each.offset) for each in found}
+
+    def ends(self, topic: str) -> list[Span]:
+        """Each partition from its first record to its last, committed or not."""
+        return spans_of(self._observer, topic, range(PARTITIONS))
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for it, and start again whoever falls meanwhile. Raises StalledError after two minutes."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            if self.loader.failure is not None:
+                raise StalledError(f"the loader stopped: {self.loader.failure}")
+            if time.monotonic() > deadline:
+                raise StalledError(f"{what} did not happen within {PATIENCE_SECONDS:.0f} s")
+            self.crew.tend()
+            time.sleep(TICK_SECONDS)
+
+    def owners(self) -> list[Worker]:
+        """The workers that own partitions."""
+        return [worker for worker in self.crew.workers if worker.ready]
+
+    def wait_for_owners(self, count: int = 1) -> None:
+        """Wait until so many workers own partitions."""
+        self.wait(lambda: len(self.owners()) >= count, f"that {count} workers own partitions")
+
+    def kill_broker(self) -> None:
+        """SIGKILL, and start it again."""
+        self.brokers_killed += 1
+        self.broker.restart()
+
+    def busy_worker(self) -> Worker:
+        """Some worker that has published since it was started, drawn by lot."""
+        busy: list[Worker] = []
+
+        def find() -> bool:
+            busy[:] = [worker for worker in self.crew.workers if worker.scored]
+            return bool(busy)
+
+        self.wait(find, "that some worker publishes")
+        return self.random.choice(busy)
+
+    def drain(self) -> None:
+        """Publish the rest, wait until every record has an outcome, and let the workers end."""
+        self.loader.close()
+        self.wait(self._drained, "that every record has an outcome")
+        self.crew.stop(*(worker.slot for worker in self.crew.workers))
+
+    def _drained(self) -> bool:
+        """By position: behind what is committed there may be markers, but no record."""
+        with suppress(KafkaException):
+            committed = self._committed()
+            rest = [Span(span.partition, committed[span.partition], span.stop) for span in self.ends(self.topics[0])]
+            if sum(map(len, rest)) > BATCH_SIZE:
+                return False
+            with closing(consumer_of(self.connection, self.settings.group)) as consumer:
+                return next(read(consumer, self.topics[0], rest, lambda _steps: None), None) is None
+        return False
+
+
+_WORKER = (
+    *("--batch-size", str(BATCH_SIZE), "--poll-seconds", "0.1", "--log-format", "json", "--log-level", "warning"),
+    *("--consumer-kafka", "session.timeout.ms=6000"),
+)
+
+
+@contextmanager
+def on_stage(setting: Setting, name: str, seed: int, sabotage: Sequence[str] = ()) -> Iterator[Stage]:
+    """A stage for as long as the block lasts."""
+    stage = Stage(setting, name, seed, sabotage)
+    try:
+        stage.open()
+        yield stage
+    finally:
+        stage.close()

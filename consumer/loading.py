@@ -1,0 +1,166 @@
+"""Load what serves, from the directories of the settings or from a registry, and hold no model that is not needed."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import structlog
+
+from consumer.decide import Rollout
+from consumer.serving import Serving, arm_of, serving_of
+from consumer.settings import WorkerSettings
+from consumer.wire import input_fields, schema_source, transaction_reader
+from models.artifact import check_features, from_files, load
+from models.manifest import Manifest
+from models.model import Model
+from models.registry import Registry, Version
+from models.rollout import Document
+from models.routing import Experiment, single, two_way
+from models.sandbox import Sandbox, Trials
+from models.shap import Recursion
+from models.signature import public_keys
+from schemas.errors import ConfigurationError, FraudstreamError
+from schemas.framing import RecordReader
+
+log = structlog.get_logger()
+
+
+def load_rollout(settings: WorkerSettings) -> Rollout:
+    """The models of the settings, each behind its variant. Raises ConfigurationError if one cannot be loaded."""
+    if settings.model is None:
+        raise ConfigurationError(
+            "model is not set: give the directory of a model, such as `fraudstream train` writes, "
+            "or the store of a rollout"
+        )
+    paths = [settings.model] if settings.challenger is None else [settings.model, settings.challenger]
+    return rollout_of(_load_directories(paths, settings), settings)
+
+
+def rollout_of(models: Sequence[Model], settings: WorkerSettings) -> Rollout:
+    """The champion and, if there are two models, the challenger, each with its share of the cards."""
+    variants = single("champion")
+    if len(models) > 1:
+        variants = two_way("champion", "challenger", settings.challenger_share)
+    experiment = Experiment(settings.experiment, 1, settings.salt_id, tuple(variants))
+    return Rollout(experiment, tuple(arm_of(model, experiment, index) for index, model in enumerate(models)))
+
+
+def load_serving(settings: WorkerSettings) -> Serving:
+    """What the directories of the settings say. Raises ConfigurationError if one of their models cannot be loaded."""
+    rollout = load_rollout(settings)
+    return Serving(rollout, (), transaction_reader(settings, rollout.fields))
+
+
+def _load_directories(paths: Sequence[Path], settings: WorkerSettings) -> list[Model]:
+    """The models in the directories, each tried first in a process of its own and matched with the input."""
+    with Sandbox() as sandbox:
+        keys, fields = public_keys(settings.model_public_keys), input_fields(settings)
+        models = [load(path, keys=keys, sandbox=sandbox) for path in paths]
+    for path, model in zip(paths, models, strict=True):
+        if fields is not None:
+            check_features(model.manifest, fields, str(path))
+        _warn_of_slow_reasons(model)
+    return models
+
+
+def _warn_of_slow_reasons(model: Model) -> None:
+    for explainer in model.ensemble.explainers:
+        if isinstance(explainer, Recursion):
+            log.warning("slow_reasons", model=model.name, version=model.version, reason=explainer.reason)
+
+
+def check_unit(document: Document, settings: WorkerSettings) -> None:
+    """Raise ConfigurationError unless the rollout draws by what the settings call the unit."""
+    if document.unit != settings.unit_field:
+        raise ConfigurationError(
+            f"rollout {document.epoch} routes by {document.unit!r}, and unit_field is {settings.unit_field!r}"
+        )
+
+
+class Loader:
+    """Makes what serves out of a rollout. A model that is here already is not loaded again.
+
+    It holds the models of the latest rollout that could serve, and the control before the present one, so that a
+    rollback need not wait for it: one model more than serve.
+    """
+
+    def __init__(self, registry: Registry, settings: WorkerSettings) -> None:
+        """Raises ConfigurationError if ``model_public_keys``, the schema of the input or one of its roles is wrong."""
+        self._registry = registry
+        self._settings = settings
+        self._keys = public_keys(settings.model_public_keys)
+        self._fields = input_fields(settings)
+        self._schemas = schema_source(settings)
+        self._reader = transaction_reader(settings, (), self._schemas)
+        self._trials = Trials()
+        self._models: dict[Version, Model] = {}
+        self._read: frozenset[str] = frozenset()
+        self._control: Version | None = None
+        self._control_before: Version | None = None
+
+    @property
+    def held(self) -> frozenset[Version]:
+        """The versions whose models are in memory."""
+        return frozenset(self._models)
+
+    def load(self, document: Document) -> Serving:
+        """What serves under a rollout; the control stands in where the model of another variant cannot be had.
+
+        Raises FraudstreamError where the control cannot serve, or nobody can say now whether it could.
+        """
+        check_unit(document, self._settings)
+        with closing(self._trials):
+            failures = self._load_models(version for version in document.models if version not in self._models)
+        serving = serving_of(document, self._models, failures, self._reader_of)
+        self._forget(document)
+        return serving
+
+    def hold(self, version: Version) -> None:
+        """Keep this control of an earlier rollout for a rollback, unless one is kept; a failure is no harm."""
+        if self._control_before is None and version not in self._models:
+            with closing(self._trials):
+                failures = self._load_models([version])
+            if not failures:
+                self._control_before = version
+
+    def _load_models(self, versions: Iterable[Version]) -> dict[Version, str]:
+        """Load these; why it failed where it did: the text alone, as an error holds on to the bytes that it met."""
+        failures = {}
+        for version in versions:
+            try:
+                self._models[version] = self._load_model(version)
+            except FraudstreamError as error:
+                failures[version] = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong with one model, the others serve
+                failures[version] = f"{version} could not be loaded ({type(error).__name__})"
+        return failures
+
+    def _load_model(self, version: Version) -> Model:
+        source = str(version)
+        model = from_files(self._registry.fetch(version), source, keys=self._keys, sandbox=self._trials)
+        self._check_input(model.manifest, source)
+        _warn_of_slow_reasons(model)
+        return model
+
+    def _check_input(self, described: Manifest, source: str) -> None:
+        """Raise ConfigurationError unless the input has the features, as numbers."""
+        if self._fields is not None:
+            check_features(described, self._fields, source)
+        names = tuple(feature.name for feature in described.features)
+        nothing = transaction_reader(self._settings, names, self._schemas).read([])
+        if nothing.columns:  # there are none before the registry has told a schema
+            nothing.matrix(names)
+
+    def _reader_of(self, names: Sequence[str]) -> RecordReader:
+        """A reader of these features: the one in use where it reads the same, with all the schemas it has met."""
+        wanted = frozenset(names)
+        if self._read != wanted:
+            self._reader, self._read = transaction_reader(self._settings, names, self._schemas), wanted
+        return self._reader
+
+    def _forget(self, document: Document) -> None:
+        if document.control.model != self._control:
+            self._control_before, self._control = self._control, document.control.model
+        needed = {*document.models, self._control_before}
+        for version in self.held - needed:
+            del self._models[version]

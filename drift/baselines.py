@@ -1,0 +1,75 @@
+"""Find the baseline of a model: among the files that were named, or beside the model in the store."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import structlog
+
+from consumer.settings import WorkerSettings
+from drift.baseline import Baseline
+from drift.baseline_file import FILE, MOST_BYTES, from_bytes
+from drift.windows import Watched
+from models.registry import Registry, Version
+from models.store import open_store
+from schemas.errors import ConfigurationError
+
+log = structlog.get_logger()
+
+
+class Baselines:
+    """The baselines in ``paths`` (files, or directories that hold one), then those that ``registry`` has."""
+
+    def __init__(self, paths: Collection[Path], registry: Registry | None) -> None:
+        """Raises ConfigurationError for a file that cannot be read or is none."""
+        self._registry = registry
+        self._known = {(each.name, each.version): each for each in map(_read, paths)}
+        for baseline in self._known.values():
+            _complain(baseline)
+
+    def __call__(self, watched: Watched) -> Baseline | None:
+        """The baseline of a model, or None where there is none as yet.
+
+        Raises StoreUnavailableError where the store does not answer.
+        """
+        model = watched.name, watched.version
+        if model not in self._known:
+            found = self._published(*model)
+            if found is None:
+                return None
+            self._known[model] = found
+            _complain(found)
+        return self._known[model]
+
+    def _published(self, name: str, version: str) -> Baseline | None:
+        if self._registry is None:
+            return None
+        try:
+            content = self._registry.file(Version(name, version), FILE)
+            return None if content is None else from_bytes(content, f"{FILE} of {name}@{version}")
+        except ConfigurationError as error:  # the other models are judged all the same
+            log.warning("no_baseline", model=name, version=version, reason=str(error))
+            return None
+
+
+def baselines_of(settings: WorkerSettings) -> Baselines:
+    """The baselines that are named, those beside the models that a worker would serve, and those of the store.
+
+    Raises ConfigurationError for one that is named and cannot be had.
+    """
+    models = [path for path in (settings.model, settings.challenger) if path is not None]
+    registry = Registry(open_store(settings.store, settings.store_endpoint)) if settings.store else None
+    return Baselines([*settings.drift_baselines, *(path for path in models if (path / FILE).is_file())], registry)
+
+
+def _read(path: Path) -> Baseline:
+    file = path / FILE if path.is_dir() else path
+    try:
+        with file.open("rb") as opened:
+            return from_bytes(opened.read(MOST_BYTES + 1), str(file))
+    except OSError as error:
+        raise ConfigurationError(f"drift_baselines: {file} cannot be read: {error.strerror}") from None
+
+
+def _complain(baseline: Baseline) -> None:
+    for doubt in baseline.doubts:
+        log.warning("doubtful_baseline", model=baseline.name, version=baseline.version, reason=doubt)

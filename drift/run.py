@@ -1,0 +1,143 @@
+"""Run a monitor: read the samples of all workers, tell what has drifted, and let another go on where this one ends."""
+
+import time
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, Message
+from prometheus_client import CollectorRegistry
+
+from consumer.clients import consumer_properties, make_client, producer_maker
+from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from consumer.health import HealthServer
+from consumer.loop import Loop
+from consumer.settings import Delivery as DeliveryMode
+from consumer.settings import Start, WorkerSettings
+from consumer.stopping import Stopping
+from consumer.topics import BrokerUnavailableError, Cluster
+from drift.alarm import Budget
+from drift.baselines import baselines_of
+from drift.detect import Rule, Unit
+from drift.metrics import MonitorMetrics
+from drift.monitor import Monitor
+from drift.watching import Watching
+from drift.windows import Timing
+from models.store import StoreUnavailableError
+
+log = structlog.get_logger()
+
+BATCH = 200
+"""Records of the sample topic at a time: each is a batch of a worker."""
+
+PACE_SECONDS = 0.5
+"""Between two looks at a topic of which all is read: no alarm is that urgent, and each look is a transaction."""
+
+OUTAGE_PAUSE_SECONDS = 1.0
+
+
+class EndNoting(Consumer):
+    """A consumer that notes the end of what there is to read; to others the client tells it as an error."""
+
+    at_end = False
+
+    def poll(self, timeout: float = -1) -> Message | None:
+        """As the client's, but for the end of a partition."""
+        message = super().poll(timeout)
+        return message if message is not None and self._is_record(message) else None
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        """As the client's, but for the end of a partition."""
+        return [message for message in super().consume(num_messages, timeout) if self._is_record(message)]
+
+    def _is_record(self, message: Message) -> bool:
+        error = message.error()
+        self.at_end = error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - its only name
+        return not self.at_end
+
+
+class DriftMonitor:
+    """One process, one slot of a group of its own; of several monitors one reads, and the others wait for it to end."""
+
+    def __init__(self, settings: WorkerSettings, stopping: Stopping) -> None:
+        """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
+        self._settings = settings = own_settings(settings)
+        partitions = Cluster(settings).partitions("input_topic", "samples_topic", "drift_topic", "retrain_topic")
+        baselines = baselines_of(settings)
+        rule, timing = Rule(Budget(settings.drift_alarms), Unit(settings.drift_unit)), Timing()
+        self._registry = CollectorRegistry()
+        self._metrics = MonitorMetrics(self._registry)
+        self._consumer = make_client(
+            EndNoting,
+            # Of samples that are deleted already, what is left must do; the windows that they touch are not told.
+            consumer_properties(settings) | {"enable.partition.eof": True, "auto.offset.reset": "earliest"},
+        )
+        self._watching = Watching(
+            self._consumer,
+            settings,
+            lambda since, now: Monitor(
+                settings.input_topic, range(partitions["input_topic"]), baselines, rule, timing, since, now
+            ),
+            self._metrics,
+        )
+        make_producer = producer_maker(settings)
+        delivery: Delivery = (
+            ExactlyOnce(make_producer, settings.slot_id)
+            if settings.delivery is DeliveryMode.EXACTLY_ONCE
+            else AtLeastOnce(make_producer)
+        )
+        self._loop = Loop(
+            self._consumer,
+            delivery,
+            self._watching,
+            topic=settings.samples_topic,
+            member=settings.slot_id,
+            batch_size=BATCH,
+            poll_seconds=settings.poll_seconds,
+            start=Start.EARLIEST,
+        )
+        self._beat = time.monotonic()
+        self._stopping = stopping
+
+    def run(self) -> None:
+        """Watch until it is to stop."""
+        server = HealthServer(
+            self._settings.metrics_host,
+            self._settings.drift_metrics_port and self._settings.drift_metrics_port + self._settings.slot,
+            self._registry,
+            alive=lambda: time.monotonic() - self._beat < 120,
+            ready=lambda: not self._stopping.requested,
+        )
+        try:
+            self._loop.open()
+            log.info("started", slot=self._settings.slot_id, metrics_port=server.port)
+            self._run_until_stopped()
+        finally:
+            self._loop.close()
+            server.close()
+            log.info("stopped", slot=self._settings.slot_id)
+
+    def _run_until_stopped(self) -> None:
+        while not self._stopping.requested:
+            self._beat = time.monotonic()
+            try:
+                self._look()
+            except (BrokerUnavailableError, StoreUnavailableError) as error:
+                log.warning("unavailable", reason=str(error))
+                self._loop.rewind()
+                time.sleep(OUTAGE_PAUSE_SECONDS)
+
+    def _look(self) -> None:
+        rewinds = self._loop.rewinds
+        published = self._loop.run_once()
+        self._metrics.active.set(bool(self._loop.assigned))
+        if not self._loop.assigned or self._loop.rewinds > rewinds:
+            self._watching.forget()
+        if self._consumer.at_end:
+            self._watching.caught_up()
+            time.sleep(PACE_SECONDS)
+        if not published and (outbox := self._watching.pass_time()) is not None:
+            self._loop.tell(outbox)
+
+
+def own_settings(settings: WorkerSettings) -> WorkerSettings:
+    """The settings of a worker as those of the monitor: a group, and so transactional ids, of its own."""
+    return settings.model_copy(update={"group": f"{settings.group}.drift"})

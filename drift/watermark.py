@@ -1,0 +1,54 @@
+"""Decide up to which event time all partitions have told what they know."""
+
+
+class Watermark:
+    """The event time that the slowest partition has reached, less ``disorder``; it never goes back.
+
+    ``disorder`` is how much older than its predecessor an event may be without being late. A partition that was read to
+    its end and has had nothing new for ``idle_after`` is not waited for. While all are idle the watermark stands still:
+    a clock cannot tell a quiet night from a replay of last year. All times are ms; ``now`` is the caller's clock.
+    """
+
+    __slots__ = ("_disorder", "_ended", "_heard", "_idle_after", "_latest", "_reached")
+
+    def __init__(self, disorder: int, idle_after: int) -> None:
+        self._disorder = disorder
+        self._idle_after = idle_after
+        self._latest: dict[int, int | None] = {}
+        self._heard: dict[int, int] = {}
+        self._ended: set[int] = set()
+        self._reached: int | None = None
+
+    def watch(self, partition: int, now: int) -> None:
+        """Wait for this partition from now on."""
+        self._latest.setdefault(partition, None)
+        self._heard.setdefault(partition, now)
+
+    def forget(self, partition: int) -> None:
+        """Do not wait for this partition any more: somebody else reads it."""
+        self._latest.pop(partition, None)
+        self._heard.pop(partition, None)
+        self._ended.discard(partition)
+
+    def saw(self, partition: int, event_time: int, now: int) -> None:
+        """Something with this event time came from the partition."""
+        known = self._latest.get(partition)
+        self._latest[partition] = event_time if known is None else max(known, event_time)
+        self._heard[partition] = now
+        self._ended.discard(partition)
+
+    def ended(self, partition: int) -> None:
+        """All that the partition holds has been read. A slow reader would otherwise take unread ones for idle."""
+        self._ended.add(partition)
+
+    def at(self, now: int) -> int | None:
+        """The watermark, or None before there is one."""
+        awake = [latest for partition, latest in self._latest.items() if not self._is_idle(partition, now)]
+        known = [latest for latest in awake if latest is not None]
+        if known and len(known) == len(awake):
+            reached = min(known) - self._disorder
+            self._reached = reached if self._reached is None else max(self._reached, reached)
+        return self._reached
+
+    def _is_idle(self, partition: int, now: int) -> bool:
+        return partition in self._ended and now - self._heard[partition] >= self._idle_after
