@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.decide import Rollout, Verdict
-from models.routing import CONTROL, SAMPLING_SALT_ID, hashes_of, seed_of
+from models.routing import CONTROL, SAMPLING_SALT_ID, seed_of
+from models.xxh64 import xxh64
 from schemas.columns import BytesColumn, Columns
 from schemas.feature_sample import CELL, DEAD_LETTER, MINUTE_MS, RUN, FeatureSample, SampledArm
 from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
@@ -135,7 +136,7 @@ def _runs(partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[
 
 
 def _hashes(column: BytesColumn) -> NDArray[np.uint64]:
-    return hashes_of([value or b"" for value in column.to_list()], _SEED)
+    return xxh64(column, _SEED)
 
 
 def _schemas_of(values: Iterable[bytes]) -> NDArray[np.uint64]:

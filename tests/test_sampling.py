@@ -8,7 +8,8 @@ from test_decide import BOUNDS, NOW, UNIT_OPTIONAL, rollout, run, transactions
 
 from consumer import sampling
 from consumer.sampling import Batch, sample
-from models.routing import SAMPLING_SALT_ID, hashes_of, seed_of
+from models.routing import SAMPLING_SALT_ID, seed_of
+from models.xxh64 import hashes_of
 from schemas import feature_sample
 from schemas.columns import Reason
 from schemas.decision import Outcome
