@@ -184,6 +184,7 @@ class Worker:
         self._source = source_of(settings, self.metrics) if plan is None else Pinned(settings, plan.decider)
         self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
         cluster = Cluster(settings)
+        cluster.check_rights()
         scoring = Scoring(
             self._in_force,
             decision_encoder(settings),

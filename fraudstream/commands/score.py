@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from consumer import core_dumps
 from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
@@ -53,6 +54,7 @@ def run_worker(settings: WorkerSettings, plan: Plan | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)
     logs.guard()
+    core_dumps.turn_off()
     try:
         with Stopping(STOP_SHARE * settings.stop_seconds) as stopping:
             # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
