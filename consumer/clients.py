@@ -103,6 +103,9 @@ def _common(settings: WorkerSettings) -> dict[str, Any]:
         "client.id": settings.slot_id,
         "error_cb": log_error,
         "log.connection.close": False,
+        # Re-bootstrapping (KIP-899, the default) when the last broker disconnects leaves partitions with the broker
+        # handle that it drops: nothing is sent any more, and the producer cannot be destroyed (librdkafka 2.16.0).
+        "metadata.recovery.strategy": "none",
         # One line a failure is enough: with the broker down librdkafka logs about twenty a second.
         "log_level": 3,
     }

@@ -132,7 +132,7 @@ class ExactlyOnce:
         log.warning("producer_replaced", slot=self._slot_id, fault=fault.name, error=str(error))
         self.replacements += 1
         if fault is Fault.NOT_PERMITTED:
-            raise NotPermittedError(f"not permitted to publish as {self._ids[turn]}: {error}") from error
+            raise _not_permitted(error, self._ids[turn]) from error
         if fault is Fault.SLOT_TAKEN:
             raise self._slot_taken("it is the member of the group that we were") from error
         if fault is Fault.FENCED:
@@ -163,8 +163,10 @@ class ExactlyOnce:
             except KafkaException as error:
                 fault = classify(error.args[0])
                 if fault is Fault.NOT_PERMITTED:
-                    raise NotPermittedError(
-                        f"not permitted to use transactional id {transactional_id}: {error}"
+                    raise _not_permitted(error, transactional_id) from error
+                if error.args[0].code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+                    raise ConfigurationError(
+                        "producer_kafka: transaction.timeout.ms is more than the brokers' transaction.max.timeout.ms"
                     ) from error
                 if fault is not Fault.RETRY or time.monotonic() > deadline:
                     raise PublishError(f"cannot initialise transactions of {transactional_id}: {error}") from error
@@ -206,7 +208,7 @@ class AtLeastOnce:
         except (KafkaException, PublishError, BufferError) as error:
             log.warning("producer_replaced", error=str(error))
             if fault_of(error) is Fault.NOT_PERMITTED:
-                raise NotPermittedError(f"not permitted to publish: {error}") from error
+                raise _not_permitted(error, "") from error
             self.replacements += 1
             with suppress(KafkaException):  # nothing is lost with it: it is thrown away
                 self._producer.purge(in_flight=True)
@@ -225,6 +227,17 @@ class AtLeastOnce:
     def close(self) -> None:
         """Drop the producer; every record was acknowledged before the last commit."""
         self._producer = None
+
+
+def _not_permitted(error: Exception, transactional_id: str) -> NotPermittedError:
+    refusal: KafkaError = error.args[0]
+    right = {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED: "WRITE on the topics of decisions and dead letters, READ on the input",
+        KafkaError.GROUP_AUTHORIZATION_FAILED: "READ on the group",
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED: "IDEMPOTENT_WRITE on the cluster",
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: f"WRITE on the transactional id {transactional_id}",
+    }.get(refusal.code(), "to be let in: the brokers do not believe who we are")
+    return NotPermittedError(f"not permitted to publish, which takes {right} ({refusal.name()}: {refusal.str()})")
 
 
 def _failure(sentence: str, error: Exception) -> PublishError:

@@ -72,6 +72,7 @@ class Loop:
         self._rewind_due = False
         self._assigned: set[int] = set()
         self._due: set[int] = set()
+        self._stopped: set[int] = set()
         self.rebalances = 0
         self.rewinds = 0
 
@@ -79,6 +80,15 @@ class Loop:
     def assigned(self) -> frozenset[int]:
         """Partitions this worker owns."""
         return frozenset(self._assigned)
+
+    @property
+    def stopped(self) -> frozenset[int]:
+        """Partitions among them that stand still: the offset to go on from is not in the topic."""
+        return frozenset(self._stopped)
+
+    @property
+    def _readable(self) -> set[int]:
+        return self._assigned - self._due - self._stopped
 
     def open(self) -> None:
         """Initialise the producers, which settles what a predecessor left open, then join the group."""
@@ -132,7 +142,7 @@ class Loop:
         """Go back to what the broker says is committed: it is right after any failed or doubtful commit."""
         self.rewinds += 1
         self._prepared, self._rewind_due = None, False
-        self._due |= self._assigned
+        self._due |= self._assigned - self._stopped
         if self._until is not None:
             self._until.forget(self._assigned)
         time.sleep(REWIND_PAUSE_SECONDS)
@@ -205,11 +215,11 @@ class Loop:
         if first is None:
             return None
         rest = self._consumer.consume(self._batch_size - 1, 0) if self._batch_size > 1 else []
-        readable = self._assigned - self._due
         messages = [first, *rest]
         if self._until is not None:
-            messages = self._within(messages, readable, self._until)
+            messages = self._within(messages, self._readable, self._until)
         records = RecordBatch.of(self._topic, self._without_errors(messages))
+        readable = self._readable  # asked now: an error may just have stopped a partition
         if not readable.issuperset(records.partitions.tolist()):
             records = records.only(readable)
         return records if len(records) or (self._until is not None and self._until.is_due) else None
@@ -235,16 +245,22 @@ class Loop:
             raise NotPermittedError(f"not permitted to read {self._topic} ({error.name()}: {error.str()})")
         if is_slot_taken(error):
             raise ConfigurationError(f"slot {self._member} is used by another live process: give each one of its own")
-        if code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's local code has no public name
-            raise ConfigurationError(
-                f"{self._topic}[{message.partition()}]: the next offset to score no longer exists ({error.str()}); "
-                "records were deleted before they were scored, and the worker does not skip them by itself"
-            )
+        partition = message.partition()
+        if code == KafkaError._AUTO_OFFSET_RESET and partition is not None:  # noqa: SLF001 - librdkafka's local code has no public name
+            self._stop(partition)
+            return
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise ConfigurationError(f"topic {self._topic} does not exist any more")
         if error.fatal():
             raise KafkaException(error)
         log.warning("consumer_error", code=error.name(), reason=error.str())
+
+    def _stop(self, partition: int) -> None:
+        """Leave a partition where it is: what was deleted, or never was, cannot be decided and is not skipped."""
+        self._stopped.add(partition)
+        self._pause([partition])
+        gap = self._places.gap(partition)
+        log.error("partition_stopped", topic=self._topic, partition=partition, **gap)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
@@ -263,6 +279,7 @@ class Loop:
         consumer.incremental_unassign(partitions)
         self._assigned.difference_update(p.partition for p in partitions)
         self._due &= self._assigned
+        self._stopped &= self._assigned
         if self._prepared is not None:
             self._prepared, self._rewind_due = None, True
         log.info("revoked", partitions=sorted(p.partition for p in partitions))

@@ -129,6 +129,10 @@ class WorkerMetrics:
         self.lag = gauge("lag_records", "Records between the position and the last stable offset.", "partition")
         self._lagging: set[str] = set()
         self.assigned = gauge("assigned_partitions", "Partitions that this worker owns.")
+        self.stopped = gauge(
+            "stopped_partitions", "Partitions that stand still: the offset to go on from is not in the topic."
+        )
+        self.halted = gauge("halted", "1 while nearly all records are bad: the worker keeps its place and tries again.")
         self.rebalances = gauge("rebalances", "Assignments and revocations since the start.")
         self.rewinds = gauge("rewinds", "Returns to the committed offsets since the start.")
         self.replacements = gauge("producer_replacements", "Producers replaced after a failure since the start.")

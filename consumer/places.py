@@ -63,6 +63,18 @@ class Places:
         self._watch(unsettled)
         return found | self._begin(missing) if missing else found
 
+    def gap(self, partition: int) -> dict[str, int]:
+        """The offset that a partition should go on from, and those that the topic holds, as far as they can be had."""
+        told = {}
+        for answer in self._committed([partition]):
+            told["next_offset"] = answer.offset
+        asked = TopicPartition(self._topic, partition)
+        try:
+            low, high = self._consumer.get_watermark_offsets(asked, timeout=ANSWER_SECONDS)
+        except KafkaException:
+            return told
+        return told | {"first_offset": low, "end_offset": high}
+
     def _committed(self, partitions: Collection[int]) -> list[TopicPartition]:
         if not partitions:
             return []

@@ -88,10 +88,10 @@ def replay_settings(settings: WorkerSettings, name: str) -> WorkerSettings:
             "group": f"{settings.group}.replay.{name}",
             "decisions_topic": f"{settings.decisions_topic}.replay.{name}",
             "dead_letters_topic": f"{settings.dead_letters_topic}.replay.{name}",
+            # What was sampled live is not sampled again.
+            "sample_rate": 0.0,
             # The live worker of this machine may have its port.
             "metrics_port": 0,
-            # What is watched for drift is what was decided live.
-            "sample_rate": 0.0,
         }
     )
 

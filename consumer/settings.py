@@ -105,6 +105,12 @@ class WorkerSettings(BaseModel):
         Payload.ORIGINAL,
         description="What a dead letter holds of its record: original, redacted (digest and length) or pointer.",
     )
+    bad_records_limit: int = Field(
+        100, ge=0, le=1_000_000, description="Bad records in a row at which the worker keeps its place; 0: never."
+    )
+    bad_records_share: float = Field(
+        0.95, gt=0, le=1, description="Share of them that must be bad: with 1.0 each of bad_records_limit in a row."
+    )
     drift_topic: str = Field("fraud.drift", description="Where the drift monitor writes its reports.")
     retrain_topic: str = Field("fraud.retrain-requests", description="Where it asks for a model to be trained again.")
     drift_baselines: list[Path] = Field(

@@ -8,8 +8,10 @@ from functools import partial
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from consumer.bad_records import BadRecords, TooManyBadRecordsError
 from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
 from consumer.decide import Reasons, Rollout, Source, Verdict, decide
@@ -73,6 +75,7 @@ class Scoring:
         )
         self._clock = clock
         self._on_published = on_published
+        self._bad_records = BadRecords(settings.bad_records_limit, settings.bad_records_share)
 
     @property
     def largest_record(self) -> int:
@@ -96,6 +99,9 @@ class Scoring:
         if scores := shadows.take(begun, verdict.decided):
             verdict = replace(verdict, decisions=replace(verdict.decisions, shadows=scores))
         shadowed = time.perf_counter()
+        bad = np.ones(len(records), np.bool_)
+        bad[verdict.decided] = False
+        self._bad_records.check(bad)
         dead = letters(records, verdict.undecodable, verdict.rejected, self._dead_letters)
         messages = list(self._messages(records, verdict))
         encoded = time.perf_counter()
@@ -107,8 +113,12 @@ class Scoring:
             "encode": encoded - shadowed,
             "sample": time.perf_counter() - encoded,
         }
-        on_published, on_too_large = partial(self._on_published, records, verdict), partial(self._shrink, dead)
-        return Outbox(messages, dead, on_published, on_too_large, seconds)
+        on_published = partial(self._note_published, records, verdict, bad)
+        return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
+
+    def _note_published(self, records: RecordBatch, verdict: Verdict, bad: NDArray[np.bool_]) -> None:
+        self._bad_records.published(bad)
+        self._on_published(records, verdict)
 
     def _ask_again(self) -> None:
         """The input has grown: whether the outputs have as many partitions is known no more."""
@@ -211,6 +221,7 @@ class Worker:
         self._beat = time.monotonic()
         self._stopping = stopping
         self._columnar = True
+        self._halted = False
 
     def run(self) -> None:
         """Score until SIGTERM or SIGINT; the batch in hand is committed or abandoned whole."""
@@ -219,7 +230,7 @@ class Worker:
             self.settings.metrics_port and self.settings.metrics_port + self.settings.slot,
             self._registry,
             alive=lambda: time.monotonic() - self._beat < 120,
-            ready=lambda: bool(self._loop.assigned) and not self._stopping.requested,
+            ready=self._is_ready,
         )
         try:
             log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
@@ -236,6 +247,9 @@ class Worker:
             server.close()
             log.info("stopped", slot=self.settings.slot_id)
 
+    def _is_ready(self) -> bool:
+        return bool(self._loop.assigned - self._loop.stopped) and not self._halted and not self._stopping.requested
+
     def _wait_for_a_model(self) -> None:
         """Join no group before there is something to decide with: the partitions are better off with the others."""
         while self._in_force.swap() is None and not self._stopping.requested:
@@ -246,13 +260,24 @@ class Worker:
         while not self._stopping.requested:
             self._beat = time.monotonic()
             try:
-                self._loop.run_once()
+                if self._loop.run_once():
+                    self._halted = False
+            except TooManyBadRecordsError as error:
+                self._halt(error)
             except (RegistryUnavailableError, BrokerUnavailableError) as error:
                 # Not the records' fault: keep the place and ask again.
                 log.warning("unavailable", reason=str(error))
                 self._loop.rewind()
                 time.sleep(OUTAGE_PAUSE_SECONDS)
             self._observe_loop()
+
+    def _halt(self, error: TooManyBadRecordsError) -> None:
+        """Keep the place and try again: a schema that is registered late mends it, or a start with other settings."""
+        if not self._halted:
+            log.error("halted", reason=str(error))
+        self._halted = True
+        self._loop.rewind()
+        time.sleep(OUTAGE_PAUSE_SECONDS)
 
     def _observe(self, records: RecordBatch, verdict: Verdict) -> None:
         now = time.time() * 1000
@@ -262,6 +287,8 @@ class Worker:
 
     def _observe_loop(self) -> None:
         self.metrics.assigned.set(len(self._loop.assigned))
+        self.metrics.halted.set(self._halted)
+        self.metrics.stopped.set(len(self._loop.stopped))
         self.metrics.rebalances.set(self._loop.rebalances)
         self.metrics.rewinds.set(self._loop.rewinds)
         self.metrics.replacements.set(self._delivery.replacements)

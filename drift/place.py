@@ -30,7 +30,10 @@ def read_memo(text: str | None) -> Memo | None:
 
 
 class Trail:
-    """The records that were read, as far back as one of them holds something of a window that may still change."""
+    """The records that were read, as far back as one of them holds something of a window that may still change.
+
+    Kept are those that are newer than all before them: the first one that is as new as a time is always among these.
+    """
 
     __slots__ = ("_records",)
 
@@ -39,7 +42,11 @@ class Trail:
 
     def note(self, offset: int, newest: int) -> None:
         """A record was read whose newest event has the time ``newest``."""
-        self._records.append((offset, newest))
+        if not self._records or newest > self._records[-1][1]:
+            self._records.append((offset, newest))
+
+    def __len__(self) -> int:
+        return len(self._records)
 
     def begin(self, since: int, end: int) -> int:
         """The offset of the first record with an event at or after ``since``; ``end`` where there is none."""

@@ -158,8 +158,10 @@ class Watching:
 
 
 def _newest(sample: FeatureSample | None) -> int:
-    """The latest minute (ms) that a sample tells of; 0 where it tells of none."""
-    return 0 if sample is None or not len(sample.cells) else int(sample.cells["minute"].max()) * MINUTE_MS
+    """The latest minute (ms) that a sample tells of, no later than itself; 0 where it tells of none."""
+    if sample is None or not len(sample.cells):
+        return 0
+    return min(int(sample.cells["minute"].max()), sample.sampled_at // MINUTE_MS) * MINUTE_MS
 
 
 def _request_key(report: DriftReport) -> bytes:

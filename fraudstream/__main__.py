@@ -7,6 +7,7 @@ import typer
 from consumer.settings import WorkerSettings
 from fraudstream import logs
 from fraudstream.commands.audit import audit
+from fraudstream.commands.batch import BATCH_SETTINGS, batch
 from fraudstream.commands.config import config
 from fraudstream.commands.dead_letters import dead_letters
 from fraudstream.commands.demo import demo
@@ -39,6 +40,7 @@ app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
 app.command()(with_settings(score))
+app.command()(with_settings(batch, BATCH_SETTINGS))
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(replay, name="replay")
 app.command()(with_settings(audit))

@@ -230,7 +230,7 @@ def test_a_missing_right_ends_the_worker(broker, exactly_once):
 def test_a_refused_transactional_id_is_named(broker):
     broker.errors["init"] = [error(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, fatal=True)]
 
-    with pytest.raises(NotPermittedError, match=r"transactional id s\.a"):
+    with pytest.raises(NotPermittedError, match=r"WRITE on the transactional id s\.a"):
         ExactlyOnce(lambda own: FakeProducer(broker, own), "s").open()
 
 

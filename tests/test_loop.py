@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from structlog.testing import capture_logs
 
 from consumer.delivery import Messages, Outbox, PublishError, TooLargeError
 from consumer.loop import Loop
@@ -362,7 +363,6 @@ def test_the_time_of_a_batch_is_told_by_stage():
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, NotPermittedError, "not permitted to read in"),
         (KafkaError.GROUP_AUTHORIZATION_FAILED, NotPermittedError, "GROUP_AUTHORIZATION_FAILED"),
         (KafkaError.FENCED_INSTANCE_ID, ConfigurationError, r"slot app\.env\.group\.0 is used by another live process"),
-        (KafkaError._AUTO_OFFSET_RESET, ConfigurationError, "no longer exists"),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, ConfigurationError, "does not exist any more"),
     ],
 )
@@ -372,6 +372,24 @@ def test_an_error_that_no_waiting_mends_ends_the_worker(code, exception, sentenc
 
     with pytest.raises(exception, match=sentence):
         run(log, Publisher(log), rounds=1)
+
+
+def test_a_partition_whose_next_offset_is_gone_stands_still_and_the_others_go_on():
+    log = Log(9, 9)
+    publisher = Publisher(log)
+    publisher.failures = [None, None, "before"]
+    log.errors = [KafkaError(KafkaError._AUTO_OFFSET_RESET, "injected")]
+
+    with capture_logs() as lines:
+        loop = run(log, publisher, rounds=14)
+
+    assert publisher.published == log.records[1]
+    assert (loop.stopped, loop.assigned, log.paused) == ({0}, {0, 1}, {0})
+    assert log.committed_offsets == {0: 0, 1: 9}
+    (line,) = (line for line in lines if line["event"] == "partition_stopped")
+    assert (line["partition"], line["first_offset"], line["end_offset"]) == (0, 0, 9)
+    log.revoke(0)
+    assert loop.stopped == frozenset()
 
 
 def test_a_passing_error_is_noted_and_the_stream_goes_on():

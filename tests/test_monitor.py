@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sampled import SCALES, START, baseline, batches, events, record
 
 from drift.alarm import Severity
@@ -217,6 +219,18 @@ def test_a_model_is_to_be_trained_again_at_its_first_critical_alarm_and_not_for_
     assert made[0] == critical[0]
     assert not Requests(requests.made).due(critical[-1])
     assert Requests({name: end - DAY for name, end in requests.made.items()}).due(critical[0])
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.integers(0, 60))
+def test_a_trail_begins_at_the_first_record_that_is_new_enough_and_keeps_few(times, since):
+    trail = Trail()
+    for offset, newest in enumerate(times):
+        trail.note(offset, newest)
+
+    begin = trail.begin(since, len(times))
+
+    assert begin == next((offset for offset, newest in enumerate(times) if newest >= since), len(times))
+    assert len(trail) <= len(set(times))
 
 
 @pytest.mark.parametrize("text", [None, "", "{}x", "[1]", '{"since": "x"}'])

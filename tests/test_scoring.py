@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Message
 from prometheus_client import CollectorRegistry
 
+from consumer.bad_records import TooManyBadRecordsError
 from consumer.decide import Rollout
 from consumer.in_force import InForce
 from consumer.metrics import WorkerMetrics
@@ -60,3 +61,13 @@ def test_a_partition_that_is_new_makes_it_ask_for_the_topics_again():
     before, after = process(records(0, 1)), process(records(2, 1))
 
     assert [outbox.letters[0].partition for outbox in (before, after)] == [0, 2]
+
+
+def test_a_batch_that_is_bad_throughout_is_not_published_however_often_it_is_tried():
+    process = scoring(Topics(1, 1, 1, 100_000))
+    garbage = [Message(topic="in", partition=0, offset=offset, value=b"x") for offset in range(100)]
+    process(RecordBatch.of("in", garbage[:99])).on_published()
+
+    for _ in range(2):
+        with pytest.raises(TooManyBadRecordsError):
+            process(RecordBatch.of("in", garbage[99:]))

@@ -92,11 +92,11 @@ class Stream:
 
     @property
     def connection(self):
-        """The options by which any command finds the topics."""
+        """The options by which whatever reads or writes decisions finds its topics."""
         return (
             *("--bootstrap-servers", self.bootstrap, "--group", self.name, "--log-format", "json"),
-            *("--input-topic", self.input, "--decisions-topic", self.decisions),
-            *("--dead-letters-topic", self.dead_letters),
+            *("--input-topic", self.input, "--samples-topic", self.samples),
+            *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
         )
 
     def start(self, *options, slot=0):

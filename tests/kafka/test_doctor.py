@@ -32,7 +32,8 @@ def ends(kafka, topic):
 def test_a_cluster_on_which_a_worker_would_run_is_found_healthy(kafka, topic, model_dir):
     source, decisions, dead = topic(2), topic(2), topic()
 
-    topics = ("--input-topic", source, "--decisions-topic", decisions, "--dead-letters-topic", dead)
+    topics = ["--input-topic", source, "--decisions-topic", decisions, "--dead-letters-topic", dead]
+    topics += ["--samples-topic", topic()]
 
     found = doctor(kafka, *topics, "--model", model_dir)
     seen = ends(kafka, dead)

@@ -62,11 +62,11 @@ def score_row_by_row(model_dir, values):
     """Each record through fastavro and plain XGBoost alone, in the slowest and surest way, the prior added by hand."""
     manifest = json.loads((model_dir / "manifest.json").read_text())
     names = [feature["name"] for feature in manifest["features"]]
-    booster = xgb.Booster(model_file=str(model_dir / "model.ubj"))
+    booster = xgb.Booster({"nthread": 1}, model_file=str(model_dir / "model.ubj"))
     margins = []
     for value in values:
         row = fastavro.schemaless_reader(io.BytesIO(value[len(PREFIX) :]), TRANSACTION, None)
-        matrix = xgb.DMatrix(np.array([[row[name] for name in names]], np.float32), feature_names=names)
+        matrix = xgb.DMatrix(np.array([[row[name] for name in names]], np.float32), feature_names=names, nthread=1)
         margins.append(float(booster.predict(matrix, output_margin=True)[0]))
     return 1 / (1 + np.exp(-(np.array(margins) + manifest["prior_shift"])))
 

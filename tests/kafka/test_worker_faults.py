@@ -1,16 +1,21 @@
 """What breaks around a worker on a real Apache Kafka costs no transaction, and what it cannot mend it names."""
 
 import contextlib
+import io
+import json
 import time
 import uuid
 from collections import Counter
 from itertools import islice
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import fastavro
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from conftest import Kafka, enter_or_skip
-from worker_stream import Stream, assert_in_order_per_key, ids_of, said, transactions, wait_until
+from worker_stream import PREFIX, TRANSACTION, Stream, assert_in_order_per_key, ids_of, said, transactions, wait_until
 
 from deploy.kafka.broker import running_broker
 
@@ -129,6 +134,76 @@ def test_of_two_processes_on_one_slot_one_goes_on_and_the_other_names_the_slot(f
     assert_in_order_per_key(decisions)
 
 
+def test_a_partition_whose_next_offset_was_deleted_stands_still_says_so_and_the_others_go_on(faulty, sample, kafka):
+    stream = faulty(partitions=2)
+    stream.publish(transactions(sample, 1_000))
+    stream.observer.commit(offsets=[TopicPartition(stream.input, 0, 7)], asynchronous=False)
+    kafka.admin.delete_records([TopicPartition(stream.input, 0, 100)])[TopicPartition(stream.input, 0)].result(30)
+    worker = stream.start()
+    wait_until(lambda: said(worker, "partition_stopped"))
+    wait_until(lambda: "fraudstream_stopped_partitions 1.0" in worker_metrics(worker))
+    stream.publish(transactions(sample, 1_000))
+
+    wait_until(lambda: next_offset(stream, 1) == end_offset(stream, 1))
+    decisions = stream.read_decisions(next_offset(stream, 1))
+
+    (line,) = lines_of(worker, "partition_stopped")
+    assert (line["partition"], line["next_offset"], line["first_offset"]) == (0, 7, 100)
+    assert {record["source"]["partition"] for _, record in decisions} == {1}
+    assert next_offset(stream, 0) == 7
+    assert worker.poll() is None
+
+
+def test_input_that_is_bad_throughout_keeps_its_place_and_after_the_fix_all_of_it_is_decided(faulty, sample):
+    stream = faulty()
+    count = stream.publish((key, as_json(value)) for key, value in transactions(sample, 500))
+    misled = stream.start()
+    wait_until(lambda: lines_of(misled, "halted"))
+    wait_until(lambda: "fraudstream_halted 1.0" in worker_metrics(misled))
+    with pytest.raises(HTTPError, match="503") as refused:
+        urlopen(f"http://127.0.0.1:{port_of(misled)}/readyz", timeout=5)
+    refused.value.close()
+    misled.terminate()
+    assert misled.wait(10) == 0
+    assert next_offset(stream, 0) == 0
+
+    stream.start("--input-format", "json")
+    decisions = stream.read_decisions(count)
+
+    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(count))
+    assert stream.read(stream.dead_letters, 1, 0, seconds=5) == []
+
+
+def as_json(value):
+    record = fastavro.schemaless_reader(io.BytesIO(value[len(PREFIX) :]), TRANSACTION, None)
+    return json.dumps(record | {"event_time": int(record["event_time"].timestamp() * 1000)}).encode()
+
+
+def next_offset(stream, partition):
+    """What the group has committed."""
+    (answer,) = stream.observer.committed([TopicPartition(stream.input, partition)], timeout=30)
+    return answer.offset
+
+
+def end_offset(stream, partition):
+    return stream.observer.get_watermark_offsets(TopicPartition(stream.input, partition), timeout=30)[1]
+
+
+def lines_of(worker, event):
+    lines = [json.loads(line) for line in list(worker.log) if line.startswith("{")]
+    return [line for line in lines if line["event"] == event]
+
+
+def port_of(worker):
+    (started,) = lines_of(worker, "started")
+    return started["metrics_port"]
+
+
+def worker_metrics(worker):
+    with urlopen(f"http://127.0.0.1:{port_of(worker)}/metrics", timeout=5) as answer:
+        return answer.read().decode()
+
+
 @pytest.fixture
 def frail():
     """A broker of a test's own, to be killed."""
@@ -139,7 +214,7 @@ def frail():
 def test_sigterm_ends_a_worker_in_time_with_the_brokers_away(frail, model_dir, sample):
     kafka = Kafka(frail.bootstrap_servers, AdminClient({"bootstrap.servers": frail.bootstrap_servers, "log_level": 0}))
     stream = Stream(frail.bootstrap_servers, f"f-{uuid.uuid4().hex[:8]}", model_dir, partitions=1)
-    for topic in (stream.input, stream.decisions, stream.dead_letters):
+    for topic in (stream.input, stream.decisions, stream.dead_letters, stream.samples):
         kafka.create_topic(topic)
     try:
         stream.publish(transactions(sample, 20_000))
