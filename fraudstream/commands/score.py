@@ -8,7 +8,7 @@ import typer
 
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
-from consumer.supervisor import Supervisor
+from consumer.supervisor import Hand, Supervisor
 from fraudstream import logs
 from fraudstream.commands.connection import connect
 from schemas.errors import FraudstreamError
@@ -43,10 +43,11 @@ def score(
             connection.create_topic(topic, partitions)
         if settings.sample_rate:
             connection.create_topic(settings.samples_topic, 1)
-    sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_worker).run())
+    logs.configure(settings.log_format, settings.log_level)
+    sys.exit(Supervisor(settings, run_worker).run())
 
 
-def run_worker(settings: WorkerSettings) -> int:
+def run_worker(settings: WorkerSettings, hand: Hand) -> int:
     """One worker in this process; its exit code."""
     # One batch is scored at a time: threads inside the libraries would only fight for the cores of the workers.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -56,7 +57,7 @@ def run_worker(settings: WorkerSettings) -> int:
             # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
             from consumer.worker import Worker  # noqa: PLC0415
 
-            Worker(settings, stopping).run()
+            Worker(settings, stopping, hand).run()
     except FraudstreamError as error:
         print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
         return error.exit_code
