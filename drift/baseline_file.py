@@ -6,6 +6,7 @@ The file is NumPy's npz, uncompressed: nothing in it can be run, and nothing unp
 import hashlib
 import io
 import math
+import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.lib import format as format_
 from numpy.typing import NDArray
 
 from drift.baseline import Baseline, Nature, OwnWindows, Profile
@@ -130,20 +132,28 @@ def _read(data: bytes) -> tuple[_About, dict[str, NDArray[Any]]]:
         raise _Unsound(f"it has more than {MOST_BYTES:,} bytes")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise _Unsound("it is compressed, and could unpack to any size")
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("about", *_ARRAYS)}
-        about = msgspec.json.decode(arrays.pop("about").tobytes(), type=_About)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, RecursionError) as error:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise _Unsound("it is compressed, and could unpack to any size")
+            arrays = {name: _array(archive.read(f"{name}.npy"), name, kind) for name, kind in _ARRAYS.items()}
+            text = _array(archive.read("about.npy"), "about", "u1").tobytes()
+        about = msgspec.json.decode(text, type=_About)
+    except (OSError, EOFError, KeyError, ValueError, struct.error, zipfile.BadZipFile, RuntimeError) as error:
         raise _Unsound("it is damaged, or something else") from error
     if about.format != FORMAT:
         raise _Unsound(f"it has format {about.format}, and this version reads format {FORMAT}")
-    for name, kind in _ARRAYS.items():
-        if arrays[name].ndim != 1 or arrays[name].dtype != np.dtype(kind):
-            raise _Unsound(f"its {name} are of another type")
     return about, arrays
+
+
+def _array(data: bytes, name: str, kind: str) -> NDArray[Any]:
+    """The numbers in a member. NumPy's own reader would allocate whatever the header says before it reads."""
+    file = io.BytesIO(data)
+    version = format_.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(version)
+    shape, _, dtype = format_.read_array_header_1_0(file)
+    if dtype != np.dtype(kind) or shape != ((len(data) - file.tell()) // dtype.itemsize,):
+        raise _Unsound(f"its {name} are of another type or number")
+    return np.frombuffer(data, dtype, shape[0], file.tell())
 
 
 def _baseline(about: _About, arrays: dict[str, NDArray[Any]], sha256: str) -> Baseline:
@@ -153,7 +163,7 @@ def _baseline(about: _About, arrays: dict[str, NDArray[Any]], sha256: str) -> Ba
         raise _Unsound("it describes a feature twice")
     for profile in profiles:
         _check(profile)
-    if about.rows < 1 or not about.rows_per_card >= 1 or about.last_time < about.first_time:
+    if about.rows < 1 or not 1 <= about.rows_per_card <= about.rows or about.last_time < about.first_time:
         raise _Unsound("it is made of no rows, or of no time")
     if about.alerts is not None and not 0 <= about.alerts[0] <= about.alerts[1] > 0:
         raise _Unsound("it counts more alerts than events")
@@ -199,6 +209,8 @@ def _check(profile: Profile) -> None:
 
 
 def _own_windows(own: _Own) -> OwnWindows:
+    if own.count < 0 or own.length < 0:
+        raise _Unsound(f"it has fewer than no windows of {own.scale}")
     kinds = {kind.value: kind for kind in Kind}
     largest = {}
     for key, value in own.largest.items():

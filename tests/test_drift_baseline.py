@@ -321,13 +321,34 @@ def pickled(data):
     return out.getvalue()
 
 
+def encrypted(data):
+    """The file with the flag of encryption on its first member."""
+    at = data.index(b"PK\x01\x02") + 8
+    return data[:at] + b"\x01" + data[at + 1 :]
+
+
+def endless(data):
+    """The file with a header that promises terabytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, array in members(data).items():
+            content = io.BytesIO()
+            shape = (10**13,) if name == "counts" else array.shape
+            header = {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(content, header)
+            archive.writestr(f"{name}.npy", content.getvalue() + array.tobytes())
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (lambda data: b"", "damaged, or something else"),
         (lambda data: b"PK\x05\x06" + bytes(18), "damaged, or something else"),
         (compressed, "compressed"),
-        (pickled, "damaged, or something else"),
+        (pickled, "values are of another type or number"),
+        (encrypted, "damaged, or something else"),
+        (endless, "counts are of another type or number"),
         (lambda data: data + bytes(baseline_file.MOST_BYTES), "more than 67,108,864 bytes"),
         (lambda data: about(data, b'"format":1', b'"format":2'), "format 2"),
         (lambda data: about(data, b'"name":"f1"', b'"name":"f0"'), "describes a feature twice"),
@@ -336,11 +357,16 @@ def pickled(data):
         (lambda data: about(data, b'"rows":6000', b'"rows":-1'), "contradict each other"),
         (lambda data: about(data, b'"believed":[-2.0,2.0]', b'"believed":[3.0,2.0]'), "believes no value"),
         (lambda data: about(data, b'"rows_per_card":1.0', b'"rows_per_card":0.1'), "no rows, or of no time"),
+        (lambda data: about(data, b'"rows_per_card":1.0', b'"rows_per_card":1e999'), "damaged|no rows, or of no time"),
+        (lambda data: about(data, b'"count":49', b'"count":-4'), "fewer than no windows"),
         (lambda data: about(data, b'"distribution f0":', b'"distribution f0":-'), "no usual difference"),
         (lambda data: saved(**members(data) | {"values": members(data)["values"][:-1]}), "more values than"),
         (lambda data: saved(**members(data) | {"values": members(data)["values"][::-1]}), "do not rise"),
         (lambda data: saved(**members(data) | {"values": members(data)["values"] * np.nan}), "that is no number"),
-        (lambda data: saved(**members(data) | {"values": members(data)["values"].astype("f8")}), "another type"),
+        (
+            lambda data: saved(**members(data) | {"values": members(data)["values"].astype("f8")}),
+            "values are of another type",
+        ),
         (lambda data: saved(**members(data) | {"counts": -members(data)["counts"]}), "not those of its values"),
         (lambda data: saved(**members(data) | {"deciles": members(data)["deciles"][::-1]}), "do not rise"),
     ],

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from drift_traffic import CHAMPION, baseline_of, window_of
 
-from drift.alarm import Severity
+from drift import ks
+from drift.alarm import SURE, Severity
+from drift.baseline import OwnWindows
 from drift.detect import Rule, Unit, examine
 from drift.report import Kind, encode, from_record, to_record
 from drift.tally import Counts
@@ -215,6 +217,41 @@ def test_a_swing_that_every_day_has_is_no_alarm_and_a_larger_one_is():
     assert alarms(examine(window_of(evening), replace(usual, own=()), RULE)) == [("f0", Kind.DISTRIBUTION)]
     evening[:, 0] += 0.3
     assert alarms(examine(window_of(evening), usual, RULE)) == [("f0", Kind.DISTRIBUTION)]
+
+
+def test_what_is_usual_is_brought_to_the_size_of_the_window(baseline, seen):
+    rows, scores = seen
+    own = OwnWindows("10m", length=PANE.length, count=100, largest={("f0", Kind.DISTRIBUTION): 0.1})
+    seasonal = replace(baseline, own=(own,))
+    thresholds = []
+    for count in (600, 4_000):
+        report = examine(window_of(rows[:count], scores[:count]), seasonal, RULE)
+        thresholds.append(found(report, "f0", Kind.DISTRIBUTION).threshold)
+
+    chance = [ks.critical(SURE / 100, 20_000, count) for count in (600, 4_000)]
+    assert thresholds == pytest.approx([1.25 * np.hypot(0.1, each) for each in chance])
+
+
+def test_a_large_change_of_few_rows_is_no_alarm_while_chance_explains_it(baseline, seen):
+    rows, scores = (column[:500] for column in seen)
+    rows[:, 1] = np.repeat([0, 1, 2, 3], (155, 115, 115, 115))
+    report = examine(window_of(rows, scores, counts=NONE), baseline, RULE)
+    test = found(report, "f1", Kind.CATEGORIES)
+
+    assert test.statistic > test.threshold
+    assert test.p_value > report.alpha
+    assert alarms(report) == []
+
+
+def test_the_companions_of_a_row_that_were_not_sampled_count_for_the_alert_rate(baseline, seen):
+    """A sample of one event in twenty shows one companion where there were twenty."""
+    units = np.repeat(np.arange(2_000, dtype=np.uint64), 2)
+    counts = Counts(scored=80_000, reviewed=560)
+    event, card = (examine(window_of(*seen, counts=counts, units=units), baseline, Rule(unit=unit)) for unit in Unit)
+
+    assert found(card, "alerts", Kind.RATE).p_value > 1e-4
+    assert found(event, "alerts", Kind.RATE).p_value < 1e-12
+    assert alarms(card) == []
 
 
 def clustered(rng, cards, of_each):

@@ -10,7 +10,8 @@ from fraudstream.__main__ import app
 
 
 def doctor(kafka, *options):
-    done = CliRunner().invoke(app, ["doctor", "--bootstrap-servers", kafka.bootstrap_servers, *options, "--json"])
+    options = ["--bootstrap-servers", kafka.bootstrap_servers, "--sample-rate", "0", *map(str, options), "--json"]
+    done = CliRunner().invoke(app, ["doctor", *options])
     told = json.loads(done.stdout)
     assert done.exit_code == int(not told["healthy"])
     return {finding["check"]: finding for finding in told["findings"]}
@@ -31,7 +32,8 @@ def ends(kafka, topic):
 def test_a_cluster_on_which_a_worker_would_run_is_found_healthy(kafka, topic, model_dir):
     source, decisions, dead = topic(2), topic(2), topic()
 
-    topics = ("--input-topic", source, "--decisions-topic", decisions, "--dead-letters-topic", dead)
+    topics = ["--input-topic", source, "--decisions-topic", decisions, "--dead-letters-topic", dead]
+    topics += ["--samples-topic", topic()]
 
     found = doctor(kafka, *topics, "--model", model_dir)
     seen = ends(kafka, dead)

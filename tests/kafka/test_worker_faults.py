@@ -214,7 +214,7 @@ def frail():
 def test_sigterm_ends_a_worker_in_time_with_the_brokers_away(frail, model_dir, sample):
     kafka = Kafka(frail.bootstrap_servers, AdminClient({"bootstrap.servers": frail.bootstrap_servers, "log_level": 0}))
     stream = Stream(frail.bootstrap_servers, f"f-{uuid.uuid4().hex[:8]}", model_dir, partitions=1)
-    for topic in (stream.input, stream.decisions, stream.dead_letters):
+    for topic in (stream.input, stream.decisions, stream.dead_letters, stream.samples):
         kafka.create_topic(topic)
     try:
         stream.publish(transactions(sample, 20_000))
