@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from consumer import rights
 from consumer.clients import make_client
 from consumer.faults import refused
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
@@ -50,6 +51,12 @@ class Connection:
         if metadata.error is not None:
             raise sentence(metadata.error, f"topic {topic}")
         return sorted(metadata.partitions)
+
+    def check_group(self, group: str) -> None:
+        """Raise NotPermittedError unless we may READ the group; asked for its offsets, clients only time out."""
+        operations = rights.on_group(self._admin, group, ANSWER_SECONDS)
+        if operations is not None and "READ" not in operations:
+            raise NotPermittedError(f"not permitted to READ group {group}")
 
     def has_topic(self, topic: str) -> bool:
         """Whether there is such a topic, as far as we may know. Raises as ``partitions``."""

@@ -33,12 +33,12 @@ def plain(letter: DeadLetter, sent: Collection[bytes]) -> dict[str, Any]:
 def show_list(shown: list[dict[str, Any]], counts: Counter[tuple[str, str]]) -> None:
     """Print letters as ``plain`` gives them, and how many there are by stage and class."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("letter", "time", "source", "class", "attempt", "payload", "redriven"):
+    for heading in ("letter", "time", "source", "class", "tries", "sent"):
         table.add_column(heading, overflow="fold")
     for each in shown:
         source = f"{each['topic']} {each['partition']}:{each['offset']}"
-        cells = (f"{each['stage']} {each['class']}", str(each["attempt"]), each["payload"])
-        table.add_row(each["letter"], each["time"], source, *cells, "yes" if each["redriven"] else "")
+        sent = "again" if each["redriven"] else ""
+        table.add_row(each["letter"], each["time"], source, each["class"], str(each["attempt"]), sent)
     console = Console()
     console.print(table)
     by_class = ", ".join(f"{count:,} {stage} {reason}" for (stage, reason), count in counts.most_common())

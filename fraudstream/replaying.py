@@ -27,6 +27,8 @@ class Replaying:
     def found(self) -> Plan | None:
         """The plan that was begun under this name, if any. Raises as ``Connection.partitions``."""
         partitions = self._connection.partitions(self._topic)
+        for group in (self.settings.group, plan_group(self.settings)):
+            self._connection.check_group(group)
         with self._consumer(plan_group(self.settings)) as keeper:
             return read_plan(keeper, self._topic, partitions, self._name)
 

@@ -153,7 +153,9 @@ def test_a_missing_right_ends_the_command_with_77_and_the_doctor_says_how_to_giv
     command = [sys.executable, "-m", "fraudstream", "score", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
     found = CliRunner().invoke(app, ["doctor", *options])
+    replayed = CliRunner().invoke(app, ["replay", "diff", "x", *options])
 
+    assert str(replayed.exception) == f"not permitted to READ group {NAME}.replay.x"
     assert done.returncode == 77
     assert SENTENCES["write-decisions"] in done.stderr
     assert found.exit_code == 1
