@@ -95,6 +95,7 @@ def test_a_record_with_two_outcomes_is_doubled_within_a_topic_and_across_both(au
     audit.add_dead_letters(np.array([2]), np.array([111]))
 
     assert found(judge(audit)) == ({Anomaly.DOUBLED: 2}, [(Anomaly.DOUBLED, 2, 104), (Anomaly.DOUBLED, 2, 111)])
+    assert not judge(audit).clean
 
 
 def test_a_record_decided_256_times_is_not_taken_for_one_that_is_lost(audit):
@@ -110,7 +111,7 @@ def test_at_least_once_allows_what_is_doubled_and_nothing_else():
     audit.add_decisions(decisions(ALL, CARDS))
     audit.add_decisions(decisions([110, 111], [9, 7], at=2000))
 
-    repeated = judge(audit)
+    repeated = judge(audit, {2: 100})
     source(audit, [120], [7])
 
     assert repeated.clean
@@ -122,6 +123,14 @@ def test_a_decision_before_the_decision_of_the_record_before_it_of_the_same_card
     audit.add_decisions(decisions([100, 101, 102, 108, 104, 105, 106, 109, 110, 111], [7, 8, 9, 7, 7, 8, 9, 8, 9, 7]))
 
     assert found(judge(audit)) == ({Anomaly.REORDERED: 1}, [(Anomaly.REORDERED, 2, 108)])
+
+
+def test_a_thousand_decisions_of_one_card_in_a_row_are_in_order():
+    audit = Audit([Span(0, 0, 1000)], [0])
+    audit.add_sources(0, np.arange(1000), np.full(1000, 7, np.uint64))
+    audit.add_decisions(decisions(range(1000), [7] * 1000, partition=0))
+
+    assert audit.report({0: 1000}, {}).clean
 
 
 def test_records_of_two_cards_may_change_places(audit):
@@ -215,6 +224,7 @@ def test_of_each_anomaly_five_places_are_named_and_all_are_counted():
         audit.add_sources(partition, np.arange(1000), np.ones(1000, np.uint64))
     for offset in range(20):
         audit.add_unreadable(0, offset)
+    assert len(audit._examples) == 5
 
     report = audit.report({0: 1000, 1: 1000}, {})
 

@@ -12,7 +12,7 @@ from consumer.dead_letters import source_of
 from consumer.outcomes import Named, outcome_reader
 from consumer.settings import WorkerSettings
 from consumer.wire import decision_encoder
-from models.routing import Experiment, Variant, buckets_of
+from models.routing import BUCKETS, Experiment, Variant, buckets_of
 from schemas.columns import BytesColumn
 from schemas.decision import Decisions, Lineage, ReasonCode
 
@@ -130,12 +130,14 @@ def test_a_decision_that_names_what_its_rollout_does_not_say_is_wrong(change):
     assert Assignments().wrong([b"card-1"], bucket, [each]).tolist() == [False]
 
 
-def test_a_transaction_without_a_card_belongs_to_the_control():
-    control, other = (Named(b"checkout", 3, b"checkout-1", name) for name in (b"champion", b"challenger"))
+def test_a_transaction_without_a_card_belongs_to_the_control_and_to_no_bucket():
+    last = Experiment("checkout", 3, "checkout-1", (Variant("rest", ((1, BUCKETS),)), Variant("first", ((0, 1),))))
+    control, other = (Named(b"checkout", 3, b"checkout-1", name) for name in (b"rest", b"first"))
+    units, buckets = [b"", b"", b"card-1", b""], np.array([-1, -1, -1, 5])
 
-    wrong = Assignments({3: SPLIT}.get).wrong([b"", b"", b"card-1"], np.array([-1, -1, -1]), [control, other, control])
+    wrong = Assignments({3: last}.get).wrong(units, buckets, [control, other, control, control])
 
-    assert wrong.tolist() == [False, True, True]
+    assert wrong.tolist() == [False, True, True, True]
 
 
 def test_the_headers_of_a_dead_letter_say_where_its_record_stands():
