@@ -30,7 +30,19 @@ def make_client(kind: type[Client], properties: Mapping[str, Any]) -> Client:
 
 def make_consumer(settings: WorkerSettings, on_statistics: Callable[[str], None] = lambda _text: None) -> Consumer:
     """A consumer with static membership that commits nothing by itself and reads only what is committed."""
-    return make_client(Consumer, consumer_properties(settings) | {"stats_cb": on_statistics})
+    return make_client(Consumer, consumer_properties(settings) | {"stats_cb": _harmless(on_statistics)})
+
+
+def _harmless(callback: Callable[[str], None]) -> Callable[[str], None]:
+    """An exception in a callback surfaces from whichever call of the client has run it: a poll, or a commit."""
+
+    def call(text: str) -> None:
+        try:
+            callback(text)
+        except Exception as error:  # noqa: BLE001 - no statistic is worth a worker
+            log.warning("statistics_not_understood", reason=repr(error))
+
+    return call
 
 
 def consumer_properties(settings: WorkerSettings) -> dict[str, Any]:
