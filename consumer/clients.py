@@ -35,8 +35,20 @@ def make_consumer(
 
     With ``tells_ends`` it says when it has come to the end of a partition.
     """
-    ours = {"stats_cb": on_statistics, "enable.partition.eof": tells_ends}
+    ours = {"stats_cb": _harmless(on_statistics), "enable.partition.eof": tells_ends}
     return make_client(Consumer, consumer_properties(settings) | ours)
+
+
+def _harmless(callback: Callable[[str], None]) -> Callable[[str], None]:
+    """An exception in a callback surfaces from whichever call of the client has run it: a poll, or a commit."""
+
+    def call(text: str) -> None:
+        try:
+            callback(text)
+        except Exception as error:  # noqa: BLE001 - no statistic is worth a worker
+            log.warning("statistics_not_understood", reason=repr(error))
+
+    return call
 
 
 def consumer_properties(settings: WorkerSettings) -> dict[str, Any]:

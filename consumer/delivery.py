@@ -131,15 +131,15 @@ class ExactlyOnce:
         fault = fault_of(error)
         log.warning("producer_replaced", slot=self._slot_id, fault=fault.name, error=str(error))
         self.replacements += 1
+        if fault not in {Fault.FATAL, Fault.FENCED}:  # what is left open holds up every reader until it expires
+            with suppress(KafkaException):  # the next initialisation aborts what this could not
+                self._producers[turn].abort_transaction(COMMIT_SECONDS)
         if fault is Fault.NOT_PERMITTED:
             raise _not_permitted(error, self._ids[turn]) from error
         if fault is Fault.SLOT_TAKEN:
             raise self._slot_taken("it is the member of the group that we were") from error
         if fault is Fault.FENCED:
             self._count_fence()
-        if fault in {Fault.ABORT, Fault.RETRY}:
-            with suppress(KafkaException):  # the next initialisation aborts what this could not
-                self._producers[turn].abort_transaction(COMMIT_SECONDS)
         with suppress(KafkaException):  # nothing is lost with it: it is thrown away
             self._producers[turn].purge(in_flight=True)
         self._producers[turn] = self._initialised(self._ids[turn])

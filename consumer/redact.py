@@ -14,7 +14,8 @@ ALLOWED = frozenset(
     {
         *("event", "level", "timestamp", "exception"),
         *("slot", "seconds", "exit_code", "restart_in", "metrics_port"),
-        *("topic", "partition", "partitions", "offset", "largest", "code", "fault"),
+        *("topic", "partition", "partitions", "offset", "next_offset", "first_offset", "end_offset"),
+        *("largest", "in_hand", "code", "fault"),
         *("reason", "error", "why", "report", "since"),
         *("model", "models", "name", "version", "role", "shadow", "shadows", "missing", "epoch", "epoch_serving"),
     }

@@ -1,6 +1,9 @@
 """A client that cannot be made says which of its properties is wrong."""
 
+import time
+
 import pytest
+from mock_cluster import running_mock_cluster
 
 from consumer.clients import admin_client, make_consumer, producer_maker
 from consumer.settings import WorkerSettings
@@ -19,6 +22,12 @@ MAKERS = {
 }
 
 
+@pytest.fixture
+def cluster():
+    with running_mock_cluster() as cluster:
+        yield cluster
+
+
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize(
     ("given", "sentence"),
@@ -33,3 +42,20 @@ MAKERS = {
 def test_a_property_that_librdkafka_does_not_take_is_named(make, given, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
         make(given)
+
+
+def test_statistics_that_are_not_understood_do_not_surface_from_a_poll(cluster):
+    seen = []
+
+    def fail(text):
+        seen.append(text)
+        raise KeyError("ls_offset")
+
+    given = QUIET | {"statistics.interval.ms": "10"}
+    consumer = make_consumer(WorkerSettings(bootstrap_servers=cluster.bootstrap_servers, kafka=given), fail)
+    deadline = time.monotonic() + 30
+    while len(seen) < 3 and time.monotonic() < deadline:
+        assert consumer.poll(0.1) is None
+    consumer.close()
+
+    assert len(seen) >= 3

@@ -158,6 +158,23 @@ def test_after_any_failure_the_producer_is_replaced_and_the_batch_is_not_publish
     assert exactly_once.replacements == 1
 
 
+@pytest.mark.parametrize("once", ["exactly", "at least"])
+def test_a_record_for_which_the_client_has_no_room_is_not_skipped(broker, once):
+    class Full(FakeProducer):
+        def produce(self, topic, value, key, partition, headers):
+            raise BufferError("Local: Queue full")
+
+    made = {"exactly": lambda m: ExactlyOnce(m, "s"), "at least": AtLeastOnce}
+    delivery = made[once](lambda own: Full(broker, own))
+    delivery.open()
+    consumer = FakeConsumer()
+
+    with pytest.raises(PublishError):
+        delivery.publish(Outbox(outbox().messages, [Letter("dead", 0, None, b"3", [])]), Place(["o"], consumer, None))
+
+    assert (broker.committed, consumer.offsets) == ([], [])
+
+
 def test_a_batch_that_the_client_takes_in_part_is_not_published(broker, exactly_once):
     broker.errors["refuse"] = 1
 
@@ -204,6 +221,8 @@ def test_a_member_that_was_replaced_names_the_slot_at_once(broker, exactly_once)
     with pytest.raises(ConfigurationError, match=r"slot app\.env\.group\.0 is used by another live process"):
         exactly_once.publish(outbox(), PLACE)
 
+    assert broker.aborted == 1
+
 
 def test_a_producer_that_cannot_even_be_purged_is_replaced(broker):
     class Stubborn(FakeProducer):
@@ -225,6 +244,8 @@ def test_a_missing_right_ends_the_worker(broker, exactly_once):
 
     with pytest.raises(NotPermittedError, match="not permitted to publish"):
         exactly_once.publish(outbox(), PLACE)
+
+    assert broker.aborted == 1, "readers would wait for the transaction to expire"
 
 
 def test_a_refused_transactional_id_is_named(broker):
