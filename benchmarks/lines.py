@@ -36,6 +36,7 @@ def sections(results: Results) -> Iterator[tuple[str, list[Line]]]:
         ("Latency at 10,000 events/s: p50, and p90 / p99 / p99.9 in ms", list(_latencies(results))),
         ("Where the worker's time goes, µs an event, each step alone", list(_stages(results))),
         ("Memory of the worker", list(_soak(results))),
+        ("Batch scoring, rows a second of one core", list(_batch(results))),
     )
     return ((title, lines) for title, lines in named if lines)
 
@@ -47,7 +48,7 @@ def _bars(results: Results) -> Iterator[Line]:
             bar.claim,
             f"{bar.measured.median:,.{digits}f} {bar.unit}",
             _between(bar.measured, digits),
-            bar=f"{'≥' if bar.at_least else '≤'} {bar.bar:g} {bar.unit}",
+            bar=f"{'≥' if bar.at_least else '≤'} {bar.bar:,g} {bar.unit}",
             reached="yes" if bar.reached else "no",
         )
 
@@ -98,6 +99,20 @@ def _soak(results: Results) -> Iterator[Line]:
     looks = results.soak.memory_after if results.soak else {}
     for events, memory in list(looks.items())[1::2]:
         yield Line(f"after {events:,} events", f"{memory:,.0f} MB", memory=f"{memory:,.0f}")
+
+
+def _batch(results: Results) -> Iterator[Line]:
+    found = results.batch
+    if found is None:
+        return
+    for what, costs in (("reading alone", found.read), ("XGBoost alone", found.predict), ("batch", found.batch)):
+        rate, cost = Spread.of([1e6 / each for each in costs]), Spread.of(costs)
+        yield Line(what, f"{rate.median:,.0f}", _between(rate, 0), cpu=f"{cost.median:.2f}")
+    clock, share = Spread.of(found.wall), Spread.of(found.shares())
+    yield Line("batch ÷ XGBoost alone", f"{share.median:.2f} {TIMES}", _between(share, 2))
+    yield Line("batch, on two cores by the clock", f"{clock.median:,.0f}", _between(clock, 0))
+    for stage, each in found.stages.items():
+        yield Line(f"of a row: {stage}", "", cpu=f"{each:.2f}")
 
 
 def _between(spread: Spread, digits: int) -> str:

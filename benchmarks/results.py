@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from benchmarks.batch import Batch
 from benchmarks.latency import Latency
 from benchmarks.throughput import Run
 
@@ -56,6 +57,7 @@ class Results:
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     latency: list[Latency] = field(default_factory=list)
     soak: Run | None = None
+    batch: Batch | None = None
 
     def ratio(self, one: str, other: str, measure: Callable[[Run], float]) -> Spread | None:
         """One contender against another, paired within each round; None unless both ran."""
@@ -89,6 +91,7 @@ RATIOS: tuple[tuple[str, str, str, Callable[[Run], float], float], ...] = (
     ("two workers ÷ Kafka Streams on two threads, warm", TWO, STREAMS_TWO, warm, 1.0),
 )
 LATENCIES = ((ONE, 30.0), (AT_LEAST_ONCE, 15.0))
+ROWS_A_SECOND = 500_000
 MEMORY_MB = 400
 GROWTH = 1.05
 """Memory is flat if its last look is at most so many times its look after a fifth of the events."""
@@ -110,3 +113,6 @@ def bars(results: Results) -> Iterator[Bar]:
         claim = f"over {results.soak.events:,} events"
         yield Bar(f"worker memory {claim}", Spread.of([max(looks)]), at_least=False, bar=MEMORY_MB, unit="MB")
         yield Bar(f"its growth {claim}", Spread.of([looks[-1] / looks[1]]), at_least=False, bar=GROWTH, unit=TIMES)
+    if results.batch is not None:
+        measured = Spread.of(results.batch.rates())
+        yield Bar("batch, rows a second of one core", measured, at_least=True, bar=ROWS_A_SECOND, unit="rows")

@@ -35,8 +35,8 @@ def make_consumer(
 
     With ``tells_ends`` it says when it has come to the end of a partition.
     """
-    own = {"enable.partition.eof": tells_ends, "stats_cb": on_statistics}
-    return make_client(Consumer, consumer_properties(settings) | own)
+    ours = {"stats_cb": on_statistics, "enable.partition.eof": tells_ends}
+    return make_client(Consumer, consumer_properties(settings) | ours)
 
 
 def consumer_properties(settings: WorkerSettings) -> dict[str, Any]:

@@ -23,6 +23,15 @@ Headers = list[tuple[str, str | bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Complaint:
+    """Why a row was not decided: the stage that refused it, the reason by name, and in words that hold no value."""
+
+    stage: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetterTopic:
     """Where letters go, how much of a record goes along, and the bytes of the largest letter that is taken.
 
@@ -42,9 +51,15 @@ def letters(
 
     A letter larger than the topic takes becomes a pointer to the record.
     """
-    reasons = {row: ("decode", reason.name, _sentence(reason)) for row, reason in undecodable.items()}
-    reasons |= {row: ("validate", rejection.name, rejection.value) for row, rejection in rejected.items()}
-    return [_letter(records, row, to, *reasons[row]) for row in sorted(reasons)]
+    complaints = complaints_of(undecodable, rejected)
+    return [_letter(records, row, to, complaint) for row, complaint in complaints.items()]
+
+
+def complaints_of(undecodable: Mapping[int, Reason], rejected: Mapping[int, Rejection]) -> dict[int, Complaint]:
+    """What speaks against each row that was not decided, by its number, in order."""
+    complaints = {row: Complaint("decode", reason.name, _sentence(reason)) for row, reason in undecodable.items()}
+    complaints |= {row: Complaint("validate", each.name, each.value) for row, each in rejected.items()}
+    return dict(sorted(complaints.items()))
 
 
 def size_of(letter: Letter) -> int:
@@ -53,7 +68,7 @@ def size_of(letter: Letter) -> int:
     return len(letter.value or b"") + len(letter.key or b"") + headers + 128
 
 
-def _letter(source: RecordBatch, row: int, to: DeadLetterTopic, stage: str, reason: str, sentence: str) -> Letter:
+def _letter(source: RecordBatch, row: int, to: DeadLetterTopic, complaint: Complaint) -> Letter:
     partition = int(source.partitions[row])
     received = cast("Headers", source.messages[row].headers() or [])
     # The names that Kafka Connect gives its error headers (KIP-298), so that its tools read ours.
@@ -61,9 +76,9 @@ def _letter(source: RecordBatch, row: int, to: DeadLetterTopic, stage: str, reas
         "__connect.errors.topic": source.topic,
         "__connect.errors.partition": str(partition),
         "__connect.errors.offset": str(source.offsets[row]),
-        "__connect.errors.stage": stage,
-        "__connect.errors.class.name": reason,
-        "__connect.errors.exception.message": sentence,
+        "__connect.errors.stage": complaint.stage,
+        "__connect.errors.class.name": complaint.reason,
+        "__connect.errors.exception.message": complaint.message,
         ATTEMPT: str(_attempts(received) + 1),
     }
     where = partition if partition < to.partitions else -1

@@ -151,7 +151,7 @@ def decide(
         return _nothing_decided(columns, source, rollout, now)
     rejected = _validate(columns, usable, roles, bounds, now)
     rows = _kept(usable, rejected)
-    drawn = _route(_bytes(columns, roles.unit), rows, rollout.experiment)
+    drawn = assign(_take(_bytes(columns, roles.unit), rows), rollout.experiment)
     scored = _score(columns, rows, drawn.variants, rollout, reasons)
     variants, lineages = _lineages(drawn, rollout)
     buckets = drawn.buckets
@@ -247,11 +247,6 @@ def _kept(usable: NDArray[np.bool_], rejected: Mapping[int, Rejection]) -> NDArr
     keep = usable.copy()
     keep[list(rejected)] = False
     return np.flatnonzero(keep)
-
-
-def _route(unit: BytesColumn, rows: NDArray[np.int64], experiment: Experiment) -> Assignment:
-    units = _take(unit, rows)
-    return assign(units.to_list(), units.length == 0, experiment)
 
 
 def _lineages(drawn: Assignment, rollout: Rollout) -> tuple[NDArray[np.uint8], tuple[Lineage, ...]]:

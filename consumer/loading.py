@@ -32,11 +32,15 @@ def load_rollout(settings: WorkerSettings) -> Rollout:
             "model is not set: give the directory of a model, such as `fraudstream train` writes, "
             "or the store of a rollout"
         )
-    paths, variants = [settings.model], single("champion")
-    if settings.challenger is not None:
-        paths.append(settings.challenger)
+    paths = [settings.model] if settings.challenger is None else [settings.model, settings.challenger]
+    return rollout_of(_load_directories(paths, settings), settings)
+
+
+def rollout_of(models: Sequence[Model], settings: WorkerSettings) -> Rollout:
+    """The champion and, if there are two models, the challenger, each with its share of the cards."""
+    variants = single("champion")
+    if len(models) > 1:
         variants = two_way("champion", "challenger", settings.challenger_share)
-    models = _load_directories(paths, settings)
     experiment = Experiment(settings.experiment, 1, settings.salt_id, tuple(variants))
     return Rollout(experiment, tuple(arm_of(model, experiment, index) for index, model in enumerate(models)))
 
@@ -63,6 +67,14 @@ def _warn_of_slow_reasons(model: Model) -> None:
     for explainer in model.ensemble.explainers:
         if isinstance(explainer, Recursion):
             log.warning("slow_reasons", model=model.name, version=model.version, reason=explainer.reason)
+
+
+def check_unit(document: Document, settings: WorkerSettings) -> None:
+    """Raise ConfigurationError unless the rollout draws by what the settings call the unit."""
+    if document.unit != settings.unit_field:
+        raise ConfigurationError(
+            f"rollout {document.epoch} routes by {document.unit!r}, and unit_field is {settings.unit_field!r}"
+        )
 
 
 class Loader:
@@ -96,10 +108,7 @@ class Loader:
 
         Raises FraudstreamError where the control cannot serve, or nobody can say now whether it could.
         """
-        if document.unit != self._settings.unit_field:
-            raise ConfigurationError(
-                f"rollout {document.epoch} routes by {document.unit!r}, and unit_field is {self._settings.unit_field!r}"
-            )
+        check_unit(document, self._settings)
         with closing(self._trials):
             failures = self._load_models(version for version in document.models if version not in self._models)
         serving = serving_of(document, self._models, failures, self._reader_of)

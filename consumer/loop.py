@@ -4,7 +4,7 @@ Knows Kafka, and nothing of fraud: what the batch means is the business of ``pro
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -126,7 +126,7 @@ class Loop:
         """Publish what no record led to, but the passing of time; it bears its own offsets."""
         if self._prepared is not None and not self._wait_for(self._publish()):
             return  # what time has brought about rests on a batch that was not published
-        self._prepared = _Prepared(RecordBatch.of(self._topic, []), outbox.offsets or [], outbox, {})
+        self._prepared = _Prepared(RecordBatch.of(self._topic, []), list(outbox.offsets or ()), outbox, {})
         self._wait_for(self._publish())
 
     def close(self) -> None:
@@ -166,15 +166,15 @@ class Loop:
 
     def _prepare(self, records: RecordBatch, waited: float) -> _Prepared:
         outbox = self._process(records) if len(records) else Outbox()
-        offsets = outbox.offsets or self._next_offsets(records)
+        offsets = self._next_offsets(outbox.offsets or records.next_offsets())
         return _Prepared(records, offsets, outbox, {"consume": waited, **outbox.seconds})
 
-    def _next_offsets(self, records: RecordBatch) -> list[TopicPartition]:
-        """For each partition the offset after its last record here, or its stop where it is through."""
-        following = {each.partition: each for each in records.next_offsets()}
+    def _next_offsets(self, following: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """The offsets to go on at, or the stop of a partition that is through."""
         if self._until is not None:
-            following |= {each: TopicPartition(self._topic, each, stop) for each, stop in self._until.due().items()}
-        return list(following.values())
+            stops = {each: TopicPartition(self._topic, each, stop) for each, stop in self._until.due().items()}
+            following = [*(each for each in following if each.partition not in stops), *stops.values()]
+        return list(following)
 
     def _publish(self) -> "Future[_Prepared] | None":
         if self._prepared is None:

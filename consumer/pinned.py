@@ -40,10 +40,10 @@ def load_pinned(settings: WorkerSettings, decider: str) -> Serving:
 
     Raises FraudstreamError where a model is missing: a replay that the control helps out in would be none of either.
     """
-    if settings.model is not None and ("@" not in decider or settings.model.is_dir()):
+    if is_directory(settings, decider):
         return load_serving(settings)
-    loader = Loader(Registry(_rollouts(settings).store), settings)
-    serving = loader.load(replace(_document(settings, decider), shadows=()))
+    loader = Loader(registry_of(settings), settings)
+    serving = loader.load(document_of(settings, decider))
     for each in serving.missing:
         raise FraudstreamError(f"{decider} cannot decide: {each.version} of {each.name}: {each.reason}")
     return serving
@@ -63,10 +63,21 @@ class Pinned:
         """Nor to end."""
 
 
-def _document(settings: WorkerSettings, decider: str) -> Document:
+def is_directory(settings: WorkerSettings, decider: str) -> bool:
+    """Whether the name means what the directories of the settings hold, and nothing of the store."""
+    return settings.model is not None and ("@" not in decider or settings.model.is_dir())
+
+
+def registry_of(settings: WorkerSettings) -> Registry:
+    """The models of the store. Raises ConfigurationError where the settings name none."""
+    return Registry(_rollouts(settings).store)
+
+
+def document_of(settings: WorkerSettings, decider: str) -> Document:
+    """The rollout that the name of something in the store means, without shadows. Raises what the store raises."""
     if decider.startswith(_ROLLOUT):
-        return _rollouts(settings).at(int(decider.removeprefix(_ROLLOUT)))
-    changed = Changed("fraudstream replay", datetime.now(UTC), "replay", decider)
+        return replace(_rollouts(settings).at(int(decider.removeprefix(_ROLLOUT))), shadows=())
+    changed = Changed("fraudstream", datetime.now(UTC), "replay", decider)
     return first(Version.parse(decider), changed, settings.unit_field, settings.experiment)
 
 

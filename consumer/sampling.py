@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.decide import Rollout, Verdict
-from models.routing import SAMPLING_SALT_ID, hashes_of, seed_of
+from models.routing import CONTROL, SAMPLING_SALT_ID, seed_of
+from models.xxh64 import xxh64
 from schemas.columns import BytesColumn, Columns
 from schemas.feature_sample import CELL, DEAD_LETTER, MINUTE_MS, RUN, FeatureSample, SampledArm
 from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
@@ -39,6 +40,12 @@ class Batch:
     rollout: Rollout
     broker_time: int
 
+    @property
+    def deciders(self) -> NDArray[np.uint8]:
+        """The arm of each of the m decisions: for want of a unit it was the control, under a lineage of its own."""
+        variants = self.verdict.decisions.variant
+        return np.where(variants < len(self.rollout.arms), variants, np.uint8(CONTROL))
+
 
 def sample(batch: Batch, rate: float) -> FeatureSample:
     """The sample of a batch at ``rate``, the share of events that are drawn: the same events wherever they come.
@@ -55,7 +62,7 @@ def sample(batch: Batch, rate: float) -> FeatureSample:
         chosen = np.flatnonzero(hashes <= np.uint64(threshold))
     order = np.argsort(batch.partitions, kind="stable")
     cells, records = _count(batch)
-    arms = range(len(batch.rollout.arms))
+    arms, deciders = range(len(batch.rollout.arms)), batch.deciders
     return FeatureSample(
         sampled_at=decisions.decided_at,
         topic=decisions.topic,
@@ -64,7 +71,7 @@ def sample(batch: Batch, rate: float) -> FeatureSample:
         runs=_runs(batch.partitions[order], batch.offsets[order]),
         cells=cells,
         records=records[order],
-        arms=tuple(_arm(batch, arm, hashes, chosen[decisions.variant[chosen] == arm]) for arm in arms),
+        arms=tuple(_arm(batch, arm, hashes, chosen[deciders[chosen] == arm]) for arm in arms),
     )
 
 
@@ -95,7 +102,7 @@ def _count(batch: Batch) -> tuple[NDArray[np.void], NDArray[np.intp]]:
     minutes = decisions.event_time // MINUTE_MS
     last = int(minutes[-1]) if len(minutes) else batch.broker_time // MINUTE_MS
     keys = np.full(len(batch.values), (last * arms + DEAD_LETTER + 1) * 4)
-    keys[batch.verdict.decided] = (minutes * arms + decisions.variant + 1) * 4 + decisions.outcome
+    keys[batch.verdict.decided] = (minutes * arms + batch.deciders + 1) * 4 + decisions.outcome
     present, records = _numbered(keys)
     cells = np.empty(len(present), CELL)
     cells["minute"] = present // 4 // arms
@@ -129,7 +136,7 @@ def _runs(partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[
 
 
 def _hashes(column: BytesColumn) -> NDArray[np.uint64]:
-    return hashes_of([value or b"" for value in column.to_list()], _SEED)
+    return xxh64(column, _SEED)
 
 
 def _schemas_of(values: Iterable[bytes]) -> NDArray[np.uint64]:

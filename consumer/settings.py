@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from consumer.exposure import exposed
 from schemas.secrets import without_credentials
 
 OURS = {
@@ -88,6 +89,9 @@ class WorkerSettings(BaseModel):
     bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port,host:port.")
     kafka: dict[str, str] = Field(
         default_factory=dict, description="Any librdkafka property, for TLS, SASL and tuning alike."
+    )
+    allow_plaintext: bool = Field(
+        default=False, description="Speak unencrypted to brokers beyond this machine; where the network is your own."
     )
     consumer_kafka: dict[str, str] = Field(default_factory=dict, description="librdkafka properties of the consumer.")
     producer_kafka: dict[str, str] = Field(default_factory=dict, description="librdkafka properties of the producers.")
@@ -229,6 +233,17 @@ class WorkerSettings(BaseModel):
         last = self.metrics_port + self.slot + self.workers - 1
         if self.metrics_port and last > LARGEST_PORT:
             raise ValueError(f"metrics_port: slot {self.slot + self.workers - 1} would listen on {last}, no port")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted_beyond_loopback(self) -> "WorkerSettings":
+        for own in ({}, self.consumer_kafka, self.producer_kafka):
+            server = exposed(self.bootstrap_servers, self.kafka | own)
+            if server is not None and not self.allow_plaintext:
+                raise ValueError(
+                    f"transactions would travel to {server} (bootstrap_servers) unencrypted; set security.protocol "
+                    "of kafka to SSL or SASL_SSL, or allow_plaintext where the network is your own"
+                )
         return self
 
     @property

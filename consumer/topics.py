@@ -8,6 +8,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
 
+from consumer import rights
 from consumer.clients import admin_client, largest_message, log_error
 from consumer.faults import refused
 from consumer.settings import WorkerSettings
@@ -40,6 +41,22 @@ class Cluster:
         self._settings = settings
         self._complaints: list[KafkaError] = []
         self._admin = admin_client(settings, self._complain)
+
+    def check_rights(self) -> None:
+        """Raise NotPermittedError naming a right that a worker needs and lacks, as far as the brokers tell."""
+        needed = {"input_topic": "READ", "decisions_topic": "WRITE", "dead_letters_topic": "WRITE"}
+        if self._settings.sample_rate:
+            needed["samples_topic"] = "WRITE"
+        names = {setting: str(getattr(self._settings, setting)) for setting in needed}
+        allowed = rights.on_topics(self._admin, list(names.values()), ANSWER_SECONDS)
+        for setting, operation in needed.items():
+            self._check(setting, f"topic {names[setting]}", operation, allowed[names[setting]])
+        group = self._settings.group
+        self._check("group", f"group {group}", "READ", rights.on_group(self._admin, group, ANSWER_SECONDS))
+
+    def _check(self, setting: str, what: str, operation: str, allowed: rights.Operations) -> None:
+        if allowed is not None and operation not in allowed:
+            raise NotPermittedError(f"{setting}: not permitted to {operation} {what}")
 
     def topics(self) -> Topics:
         """The topics as they are now.

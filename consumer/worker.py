@@ -184,14 +184,15 @@ class Worker:
         self._source = source_of(settings, self.metrics) if plan is None else Pinned(settings, plan.decider)
         self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
         cluster = Cluster(settings)
+        cluster.check_rights()
         scoring = Scoring(
             self._in_force,
             decision_encoder(settings),
             settings,
             cluster.topics,
             self._observe,
-            encode_sample=sample_encoder(settings),
             replay=None if plan is None else plan.name,
+            encode_sample=sample_encoder(settings),
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (

@@ -1,4 +1,4 @@
-"""Make the baseline of a model from a data set, and put it beside the model."""
+"""Make the baseline of a model, and put it beside the model."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 
 from drift.baseline import Baseline
 from drift.baseline_file import FILE, to_bytes
+from drift.period import Period
 from drift.reference import build
 from drift.training_set import Scored, period_of
 from models.artifact import read_directory, save
@@ -17,27 +18,29 @@ from models.train import fingerprint
 from schemas.dataset import Dataset
 
 
-def baseline_of(
-    model: Model,
-    dataset: Dataset,
-    source: str,
-    card: str | None = None,
-    categorical: Collection[str] = (),
-    on_window: Callable[[int, int], None] = lambda _done, _of: None,
-) -> Baseline:
-    """What ``model`` expects if traffic is like ``dataset``, which has its features and is called ``source``.
+def training_period(model: Model, dataset: Dataset, source: str, card: str | None = None) -> Period:
+    """The data set ``source``, which has the features of ``model``, as a reference period with its scores.
 
-    Raises ConfigurationError as ``build`` and ``period_of`` do.
+    Raises ConfigurationError as ``period_of`` does.
     """
     features = dataset.frame[list(model.features)].to_numpy(np.float32)
     scored = Scored(model.score(features), model.policy.review_at, _learned(model.manifest, dataset))
+    return period_of(dataset, source, model.features, scored, card)
+
+
+def baseline_of(
+    manifest: Manifest,
+    period: Period,
+    categorical: Collection[str] = (),
+    on_window: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Baseline:
+    """What a model expects if traffic is like ``period``. Raises ConfigurationError as ``build`` does."""
     ranges = {
         feature.name: (feature.minimum, feature.maximum)
-        for feature in model.manifest.features
+        for feature in manifest.features
         if feature.minimum is not None and feature.maximum is not None
     }
-    period = period_of(dataset, source, model.features, scored, card)
-    return build(period, model.name, model.version, ranges, categorical, on_window=on_window)
+    return build(period, manifest.name, manifest.version, ranges, categorical, on_window=on_window)
 
 
 def put_beside(directory: Path, baseline: Baseline) -> Manifest:

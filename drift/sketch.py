@@ -5,21 +5,15 @@ with the limit below, the theta sketch of Dasgupta et al. 2016). Which they are 
 of their order, of repetitions, or of the partition and the process that saw them.
 """
 
-import struct
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import InvalidRecordError
-
 Hashes = NDArray[np.uint64]
 Rows = NDArray[np.float32]
 
 NO_LIMIT = np.uint64(2**64 - 1)
-
-_HEADER = struct.Struct("<4sIIIQ")
-_MAGIC = b"fsk1"
 
 
 class Sketch:
@@ -89,29 +83,6 @@ class Sketch:
 
     def __len__(self) -> int:
         return len(self.hashes)
-
-    def to_bytes(self) -> bytes:
-        """The sketch as bytes: equal for all sketches that saw the same events."""
-        arrays = (self.hashes.astype("<u8"), self.units.astype("<u8"), self.rows.astype("<f4"))
-        header = _HEADER.pack(_MAGIC, self.capacity, self.width, len(self), int(self.limit))
-        return header + b"".join(array.tobytes() for array in arrays)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "Sketch":
-        """The sketch that ``to_bytes`` wrote. Raises InvalidRecordError for other bytes."""
-        if len(data) < _HEADER.size:
-            raise InvalidRecordError("the bytes of a sketch are cut off")
-        magic, capacity, width, count, limit = _HEADER.unpack_from(data)
-        if magic != _MAGIC or count > capacity or len(data) != _HEADER.size + count * (16 + 4 * width):
-            raise InvalidRecordError("these are not the bytes of a sketch")
-        sketch = cls(capacity, width)
-        at = _HEADER.size
-        hashes, units = np.frombuffer(data, "<u8", 2 * count, at).astype(np.uint64).reshape(2, count)
-        rows = np.frombuffer(data, "<f4", count * width, at + 16 * count).astype(np.float32).reshape(count, width)
-        if (hashes[1:] <= hashes[:-1]).any() or (count and int(hashes[-1]) >= limit):
-            raise InvalidRecordError("the hashes of a sketch do not rise to its limit")
-        sketch._hashes, sketch._units, sketch._rows, sketch._limit = hashes, units, rows, np.uint64(limit)
-        return sketch
 
     def _compact(self) -> None:
         if not self._pending:

@@ -146,7 +146,9 @@ class Watching:
         self._metrics.observe(reports)
         self._metrics.requests.inc(len(requests))
         for report in requests:
-            log.warning("retraining_requested", key=report.key.decode(), why=[test.subject for test in report.alarms])
+            log.warning(
+                "retraining_requested", report=report.key.decode(), why=[test.subject for test in report.alarms]
+            )
         if self._monitor is not None:
             windows = self._monitor.windows
             self._metrics.observe_stream(windows.untimely, windows.watermark.at(self._now()), self._monitor.unjudged)

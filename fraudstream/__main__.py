@@ -5,7 +5,9 @@ import sys
 import typer
 
 from consumer.settings import WorkerSettings
+from fraudstream import logs
 from fraudstream.commands.audit import audit
+from fraudstream.commands.batch import BATCH_SETTINGS, batch
 from fraudstream.commands.config import config
 from fraudstream.commands.dead_letters import dead_letters
 from fraudstream.commands.demo import demo
@@ -38,20 +40,22 @@ app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
 app.command()(with_settings(score))
-app.command()(with_settings(config, WorkerSettings.model_fields))
-app.add_typer(drift, name="drift")
+app.command()(with_settings(batch, BATCH_SETTINGS))
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(replay, name="replay")
 app.command()(with_settings(audit))
 app.command()(with_settings(doctor))
+app.command()(with_settings(config, WorkerSettings.model_fields))
+app.add_typer(drift, name="drift")
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the check says no, 2 usage, 77 not permitted, 78 configuration."""
+    logs.guard()
     try:
         app()
     except FraudstreamError as error:
-        print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
+        logs.complain(error)
         sys.exit(error.exit_code)
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh64_digest, xxh64_intdigest
+from xxhash import xxh64_intdigest
 
+from models.xxh64 import hashes_of, xxh64
+from schemas.columns import BytesColumn
 from schemas.errors import ConfigurationError
 
 BUCKETS = 1_000_000
@@ -109,11 +110,6 @@ def seed_of(salt_id: str) -> int:
     return xxh64_intdigest(salt_id.encode())
 
 
-def hashes_of(values: Iterable[bytes], seed: int) -> NDArray[np.uint64]:
-    """XXH64 of the bytes of each value, (n,) uint64."""
-    return np.frombuffer(b"".join(map(xxh64_digest, values, repeat(seed))), ">u8").astype(np.uint64)
-
-
 def buckets_of(units: Iterable[bytes], seed: int) -> NDArray[np.int64]:
     """The bucket of each unit, (n,) int64 in 0…999,999: XXH64 of its bytes, modulo one million.
 
@@ -122,10 +118,10 @@ def buckets_of(units: Iterable[bytes], seed: int) -> NDArray[np.int64]:
     return (hashes_of(units, seed) % np.uint64(BUCKETS)).astype(np.int64)
 
 
-def assign(units: Sequence[bytes | None], missing: NDArray[np.bool_], experiment: Experiment) -> Assignment:
-    """Draw for n units. Where ``missing`` (n,) bool there is none, and what stands in ``units`` is not looked at."""
-    # What is None or empty is hashed too and not looked at: to leave it out would cost each of the others more.
-    buckets = buckets_of([unit or b"" for unit in units], experiment.seed)
+def assign(units: BytesColumn, experiment: Experiment) -> Assignment:
+    """Draw for n units; one without a byte is missing."""
+    missing = units.length == 0
+    buckets = (xxh64(units, experiment.seed) % np.uint64(BUCKETS)).astype(np.int64)
     variants = experiment.variant_of(buckets)
     buckets[missing], variants[missing] = NO_BUCKET, CONTROL
     return Assignment(buckets, variants, missing)

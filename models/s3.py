@@ -41,7 +41,7 @@ class S3Store:
         self.bucket = bucket
         self.prefix = f"{prefix}/" if prefix else ""
         self.patience = patience or Patience()
-        self._client = _client(endpoint, self.patience)
+        self._client = s3_client(endpoint, self.patience)
 
     @property
     def url(self) -> str:
@@ -148,7 +148,8 @@ class _Watched(io.BytesIO):
         return piece
 
 
-def _client(endpoint: str | None, patience: Patience) -> "S3Client":
+def s3_client(endpoint: str | None, patience: Patience) -> "S3Client":
+    """A client that finds its credentials and region as boto3 does. Raises ConfigurationError where it cannot."""
     config = Config(
         connect_timeout=patience.connect,
         read_timeout=patience.read,

@@ -16,7 +16,7 @@ CARDS = 100_000
 SEPTEMBER_2013 = 1_377_993_600_000
 """Midnight UTC of the first day of the month in which the public card data was recorded, in ms since 1970."""
 
-_SECONDS_UNTIL_2001 = 10**9
+SECONDS_UNTIL_2001 = 10**9
 _THREE_DIGITS = np.array([b"%03d" % number for number in range(1000)], "S3")
 
 
@@ -86,7 +86,7 @@ def from_frame(frame: pd.DataFrame, start: int = SEPTEMBER_2013) -> TransactionS
     features = frame.reindex(columns=list(FEATURES)).to_numpy(np.float64)
     seconds = frame["time"].to_numpy(np.float64)
     return TransactionSource(
-        start=0 if seconds[0] >= _SECONDS_UNTIL_2001 else start,
+        start=0 if seconds[0] >= SECONDS_UNTIL_2001 else start,
         time=np.rint(seconds * 1_000).astype(np.int64),
         amount=frame["amount"].to_numpy(np.float64),
         features=np.ascontiguousarray(features),

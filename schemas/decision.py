@@ -114,7 +114,7 @@ def encode_json(decisions: Decisions) -> list[bytes]:
 
 def to_records(decisions: Decisions) -> list[dict[str, Any]]:
     """Each decision as the record that ``decision.avsc`` describes, for people and for JSON."""
-    ids = _decision_ids(decisions.topic, decisions.replay, decisions.partition, decisions.offset)
+    ids = decision_ids(decisions)
     rows = zip(
         ids,
         decisions.transaction_id.to_list(),
@@ -202,6 +202,11 @@ def decision_id(topic: str, partition: int, offset: int, replay: str | None = No
     return UUID(bytes=ids[0].tobytes())
 
 
+def decision_ids(decisions: Decisions) -> Bytes:
+    """The ids of the decisions, as :func:`decision_id` gives them, (n, 16) uint8."""
+    return _decision_ids(decisions.topic, decisions.replay, decisions.partition, decisions.offset)
+
+
 def place_of(identity: UUID) -> tuple[int, int]:
     """The partition and the offset of the source record that ``decision_id`` was made from."""
     place = identity.int & ((1 << 62) - 1)
@@ -232,7 +237,7 @@ def _encode_without_reasons(decisions: Decisions, prefix: bytes) -> list[bytes]:
         "event_time": _zigzag(decisions.event_time),
         "bucket": _zigzag(decisions.bucket),
     }
-    ids = _decision_ids(decisions.topic, decisions.replay, decisions.partition, decisions.offset)
+    ids = decision_ids(decisions)
     groups = _groups_of_one_layout(decisions, numbers)
     if len(groups) == 1:
         return _encode_group(decisions, numbers, ids, slice(None), prefix)

@@ -38,3 +38,9 @@ def window_of(rows, scores=None, scale=PANE, counts=None, units=None, start=0, r
     names = tuple(f"f{at}" for at in range(rows.shape[1]))
     counted = Counts(scored=20 * count) if counts is None else counts
     return Window(CHAMPION, scale, start, start + scale.length, names, sketch, counted, ("12",))
+
+
+def bytes_of(sketch):
+    """All that a sketch holds: equal for sketches that have seen the same events."""
+    numbers = np.array([sketch.capacity, sketch.limit], np.uint64)
+    return b"".join(array.tobytes() for array in (numbers, sketch.hashes, sketch.units, sketch.rows))

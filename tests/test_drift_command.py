@@ -201,6 +201,11 @@ def test_what_cannot_be_done_is_one_sentence_that_names_it(run, words, message):
         run(*words)
 
 
+@pytest.mark.parametrize("words", [(), ("--data", SAMPLE, "--from", "-1d"), ("--from", "end"), ("--from", "yesterday")])
+def test_a_baseline_is_of_a_file_or_of_a_stretch_of_time(run, words):
+    assert run("baseline", "--model", "model", *words).exit_code == 2
+
+
 def test_rows_without_a_feature_are_refused_by_its_name(run, baseline, days):
     pd.read_parquet(days / "second.parquet").drop(columns="V9").to_parquet("lacking.parquet")
 

@@ -402,48 +402,6 @@ def test_a_passing_error_is_noted_and_the_stream_goes_on():
     assert publisher.published == log.records[0]
 
 
-def test_an_outbox_may_say_where_its_successor_reads_again():
-    log = Log(3)
-
-    def process(records):
-        return Outbox(echo(records).messages, offsets=[TopicPartition("in", 0, 1)])
-
-    run(log, Publisher(log), rounds=1, batch_size=10, process=process)
-
-    assert log.committed_offsets == {0: 1}
-
-
-def told(*values, offset=0):
-    return Outbox(
-        [Messages("out", -1, [{"value": value, "key": None} for value in values])],
-        offsets=[TopicPartition("in", 0, offset)],
-    )
-
-
-def test_what_time_has_brought_about_is_published_after_what_was_prepared():
-    log = Log(3)
-    publisher = Publisher(log)
-    loop = run(log, publisher, rounds=1)
-    assert publisher.published == []
-
-    loop.tell(told(b"late", offset=2))
-
-    assert publisher.published == [*log.records[0], b"late"]
-    assert log.committed_offsets == {0: 2}
-
-
-def test_what_time_has_brought_about_is_not_told_where_the_batch_before_it_failed():
-    log = Log(3)
-    publisher = Publisher(log)
-    publisher.failures = ["before"]
-    loop = run(log, publisher, rounds=1)
-
-    loop.tell(told(b"late"))
-
-    assert publisher.published == []
-    assert loop.rewinds == 1
-
-
 def test_a_bounded_run_publishes_what_is_before_its_stops_and_commits_the_stops():
     log = Log(10, 4)
     publisher = Publisher(log)
@@ -551,3 +509,45 @@ def test_a_stop_that_was_reached_in_a_dropped_batch_is_not_committed_before_its_
 
     assert publisher.published == log.records[0][:3]
     assert log.committed_offsets[0] == 3
+
+
+def test_an_outbox_may_say_where_its_successor_reads_again():
+    log = Log(3)
+
+    def process(records):
+        return Outbox(echo(records).messages, offsets=[TopicPartition("in", 0, 1)])
+
+    run(log, Publisher(log), rounds=1, batch_size=10, process=process)
+
+    assert log.committed_offsets == {0: 1}
+
+
+def told(*values, offset=0):
+    return Outbox(
+        [Messages("out", -1, [{"value": value, "key": None} for value in values])],
+        offsets=[TopicPartition("in", 0, offset)],
+    )
+
+
+def test_what_time_has_brought_about_is_published_after_what_was_prepared():
+    log = Log(3)
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=1)
+    assert publisher.published == []
+
+    loop.tell(told(b"late", offset=2))
+
+    assert publisher.published == [*log.records[0], b"late"]
+    assert log.committed_offsets == {0: 2}
+
+
+def test_what_time_has_brought_about_is_not_told_where_the_batch_before_it_failed():
+    log = Log(3)
+    publisher = Publisher(log)
+    publisher.failures = ["before"]
+    loop = run(log, publisher, rounds=1)
+
+    loop.tell(told(b"late"))
+
+    assert publisher.published == []
+    assert loop.rewinds == 1

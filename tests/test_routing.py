@@ -22,11 +22,19 @@ from models.routing import (
     single,
     two_way,
 )
+from schemas.columns import BytesColumn
 from schemas.errors import ConfigurationError
 
 GOLDEN_UNSEEDED = [893198, 581320, 376921, 366862]
 GOLDEN_SEEDED = [976771, 101188, 695433, 252673, 346481, 662673, 486145, 255080]
 CARDS = [b"card-%06d" % number for number in range(20_000)]
+
+
+def column(units):
+    """The units as decoding gives them; one that is None is null."""
+    sizes = np.array([len(unit or b"") for unit in units], np.int64)
+    data = np.frombuffer(b"".join(unit or b"" for unit in units), np.uint8)
+    return BytesColumn(data, np.cumsum(sizes) - sizes, sizes, np.array([unit is None for unit in units], np.bool_))
 
 
 SIXTY_THIRTY_TEN = (
@@ -109,10 +117,8 @@ def test_salts_and_units_alike_give_uniform_and_independent_buckets(salts, units
 
 
 def test_sixteen_experiments_are_no_more_alike_than_chance_has_it():
-    challenger = [
-        assign(CARDS, np.zeros(len(CARDS), np.bool_), experiment(*two_way("a", "b", 0.3), salt=f"e-{n}")).variants
-        for n in range(16)
-    ]
+    cards = column(CARDS)
+    challenger = [assign(cards, experiment(*two_way("a", "b", 0.3), salt=f"e-{n}")).variants for n in range(16)]
     tables = [np.histogram2d(one, other, bins=2)[0] for one, other in itertools.combinations(challenger, 2)]
     pvalues = [stats.chi2_contingency(table, correction=False).pvalue for table in tables]
 
@@ -131,7 +137,7 @@ def test_the_feature_samples_are_drawn_independently_of_a_challenger():
 def test_a_card_is_assigned_by_its_bucket():
     split = experiment(*SIXTY_THIRTY_TEN)
 
-    drawn = assign(CARDS, np.zeros(len(CARDS), np.bool_), split)
+    drawn = assign(column(CARDS), split)
 
     names = owners(split.variants)[buckets_of(CARDS, split.seed)]
     assert [split.variants[index].name for index in drawn.variants] == names.tolist()
@@ -144,7 +150,7 @@ def test_without_a_unit_the_control_has_it_whatever_its_buckets(control):
     challenger = ((0, 500_000),) if control else ((0, BUCKETS),)
     split = experiment(Variant("a", control), Variant("b", challenger))
 
-    drawn = assign([b"card-000001", None, b"ignored", b"card-000003"], np.array([False, True, True, False]), split)
+    drawn = assign(column([b"card-000001", None, b"", b"card-000003"]), split)
 
     seen = buckets_of([b"card-000001", b"card-000003"], split.seed)
     assert drawn.buckets.tolist() == [seen[0], NO_BUCKET, NO_BUCKET, seen[1]]
@@ -153,7 +159,7 @@ def test_without_a_unit_the_control_has_it_whatever_its_buckets(control):
 
 
 def test_nothing_to_assign_is_nothing_assigned():
-    drawn = assign([], np.zeros(0, np.bool_), experiment(*SIXTY_THIRTY_TEN))
+    drawn = assign(column([]), experiment(*SIXTY_THIRTY_TEN))
 
     assert (len(drawn.buckets), len(drawn.variants), len(drawn.missing)) == (0, 0, 0)
 

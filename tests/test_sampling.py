@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_decide import NOW, rollout, run, transactions
+from test_decide import BOUNDS, NOW, UNIT_OPTIONAL, rollout, run, transactions
 
 from consumer import sampling
 from consumer.sampling import Batch, sample
-from models.routing import SAMPLING_SALT_ID, hashes_of, seed_of
+from models.routing import SAMPLING_SALT_ID, seed_of
+from models.xxh64 import hashes_of
 from schemas import feature_sample
 from schemas.columns import Reason
 from schemas.decision import Outcome
@@ -19,10 +20,10 @@ GOLDEN_EVENTS = [0, 18, 22, 26, 59, 61, 82]
 PAYLOAD = b"\0\0\0\0\7..."
 
 
-def batch(columns, over=None, partitions=None, first_offset=0):
+def batch(columns, over=None, partitions=None, first_offset=0, bounds=BOUNDS):
     over = over or rollout()
     n = len(columns.reason)
-    verdict = run(columns, over)
+    verdict = run(columns, over, bounds=bounds)
     partitions = np.zeros(n, np.int32) if partitions is None else np.array(partitions, np.int32)
     offsets = np.empty(n, np.int64)
     for partition in np.unique(partitions):
@@ -93,6 +94,16 @@ def test_a_canary_has_its_own_share_of_the_sample():
     champion, canary = (len(arm.hashes) for arm in made.arms)
     assert 25 < canary < 75
     assert champion > 800
+
+
+def test_what_has_no_card_is_sampled_and_counted_as_the_control_s():
+    over = rollout(challenger_share=0.5)
+    given = batch(transactions([0.6] * 20, card_id=[None] * 20), over, bounds=UNIT_OPTIONAL)
+
+    made = sample(given, rate=1.0)
+
+    assert [len(arm.hashes) for arm in made.arms] == [20, 0]
+    assert set(counted(made).values()) == {(NOW // MINUTE_MS, 0, Outcome.REVIEW)}
 
 
 @given(

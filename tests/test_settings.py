@@ -115,3 +115,31 @@ def test_a_slot_has_one_name():
     settings = WorkerSettings(application="a", environment="prod", group="g", slot=3)
 
     assert settings.slot_id == "a.prod.g.3"
+
+
+@pytest.mark.parametrize(
+    "servers", ["127.0.0.1:9092", "localhost:9092", "[::1]:9092", "127.0.0.1:9092,localhost:9093", "127.8.8.8:1"]
+)
+def test_on_this_machine_nothing_need_be_encrypted(servers):
+    assert read_settings(None, {"bootstrap_servers": servers}).bootstrap_servers == servers
+
+
+@pytest.mark.parametrize(
+    "servers",
+    ["broker:9092", "127.0.0.1:9092, 10.0.0.1:9092", "PLAINTEXT://broker:9092", "[2001:db8::1]:9092", "broker"],
+)
+@pytest.mark.parametrize("protocol", [None, "PLAINTEXT", "sasl_plaintext"])
+def test_transactions_do_not_travel_in_plaintext_unless_that_is_said(servers, protocol):
+    flags = {"bootstrap_servers": servers, "kafka": {"security.protocol": protocol} if protocol else {}}
+
+    with pytest.raises(ConfigurationError, match=r"unencrypted; set security.protocol of kafka .* or allow_plaintext"):
+        read_settings(None, flags)
+    assert read_settings(None, flags | {"allow_plaintext": True}).allow_plaintext
+
+
+def test_what_is_encrypted_may_travel_and_each_client_counts():
+    encrypted = {"bootstrap_servers": "broker:9093", "kafka": {"security.protocol": "SASL_SSL"}}
+
+    assert read_settings(None, encrypted).bootstrap_servers == "broker:9093"
+    with pytest.raises(ConfigurationError, match="travel to broker:9093"):
+        read_settings(None, encrypted | {"producer_kafka": {"security.protocol": "PLAINTEXT"}})

@@ -100,15 +100,19 @@ class Stream:
         )
 
     def start(self, *options, slot=0):
-        return self.launch(
-            *("score", *self.connection),
+        return self.run(
+            ("score",),
             *(() if self.model is None else ("--model", self.model)),
+            *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
             *("--metrics-port", "0", "--slot", str(slot), *options),
         )
 
-    def launch(self, *words):
-        """A command that runs until the test ends."""
-        command = [sys.executable, "-m", "fraudstream", *words]
+    def run(self, command, *options):
+        command = [
+            *(sys.executable, "-m", "fraudstream", *command, "--log-format", "json"),
+            *("--bootstrap-servers", self.bootstrap, "--group", self.name),
+            *("--input-topic", self.input, "--samples-topic", self.samples, *options),
+        ]
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
         process.log = []
         # A pipe that nobody reads fills up, and the worker would stand still.
@@ -117,7 +121,7 @@ class Stream:
         self.processes.append(process)
         return process
 
-    def run(self, *words, timeout=120):
+    def command(self, *words, timeout=120):
         """Another command on the same topics, to its end."""
         command = [sys.executable, "-m", "fraudstream", *words, *self.connection]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)

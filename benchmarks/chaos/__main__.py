@@ -14,7 +14,7 @@ from benchmarks.bed import in_real_mix, train
 from benchmarks.chaos import report
 from benchmarks.chaos.play import Played, play
 from benchmarks.chaos.scenarios import scenarios
-from benchmarks.chaos.stage import BROKER, Setting
+from benchmarks.chaos.stage import Setting
 from deploy.kafka.broker import running_broker
 from schemas.errors import FraudstreamError
 
@@ -65,7 +65,7 @@ def _laid_out(console: Console, logs: Path | None) -> Iterator[Setting]:
             train(home / "model")
         if logs is not None:
             logs.mkdir(parents=True)
-        with running_broker(properties=BROKER) as broker:
+        with running_broker() as broker:
             yield Setting(broker, home / "model", in_real_mix(), logs or home)
 
 

@@ -26,11 +26,6 @@ PARTITIONS = 6
 BATCH_SIZE = 200
 PATIENCE_SECONDS = 120.0
 TICK_SECONDS = 0.005
-BROKER = {
-    # A broker that was killed may not come back before its old session has expired; 9 s by default.
-    "broker.session.timeout.ms": "2000",
-    "broker.heartbeat.interval.ms": "500",
-}
 
 
 class StalledError(FraudstreamError):
@@ -55,13 +50,14 @@ class Stage:
         self.broker = setting.broker
         self.brokers_killed = 0
         self.random = random.Random(seed)
-        names = {"input_topic": "in", "decisions_topic": "decisions", "dead_letters_topic": "dead"}
-        topics = {setting: f"{unique}.{name}" for setting, name in names.items()}
+        names = {"input": "in", "decisions": "decisions", "dead_letters": "dead", "samples": "samples"}
+        topics = {f"{setting}_topic": f"{unique}.{name}" for setting, name in names.items()}
         address = {"bootstrap_servers": setting.broker.bootstrap_servers, "group": unique}
         self.settings = WorkerSettings.model_validate(address | topics)
         self.connection = Connection(self.settings.bootstrap_servers, {})
         for topic in self.topics:
             self.connection.create_topic(topic, PARTITIONS)
+        self.connection.create_topic(self.settings.samples_topic, 1)
         home = setting.home / unique
         home.mkdir()
         self.crew = Crew([*self.options, "--model", str(setting.model), *_WORKER], home, sabotage)
@@ -82,6 +78,7 @@ class Stage:
         return [
             *("--bootstrap-servers", self.settings.bootstrap_servers, "--group", self.settings.group),
             *("--input-topic", source, "--decisions-topic", decisions, "--dead-letters-topic", dead_letters),
+            *("--samples-topic", self.settings.samples_topic),
         ]
 
     def open(self) -> None:

@@ -33,9 +33,9 @@ def with_settings(command: Callable[..., Any], names: Collection[str] = WORKER) 
         return command(settings=read_settings(config, flags), **mine)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter("config", keyword, default=None, annotation=Annotated[Path | None, CONFIG_OPTION])]
+    parameters = [parameter.replace(kind=keyword) for parameter in own]
+    parameters += [inspect.Parameter("config", keyword, default=None, annotation=Annotated[Path | None, CONFIG_OPTION])]
     parameters += [inspect.Parameter(name, keyword, default=None, annotation=_annotation(name)) for name in names]
-    parameters += [parameter.replace(kind=keyword) for parameter in own]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     return run

@@ -4,7 +4,7 @@ import time
 
 import typer
 
-from consumer.ranges import Point, parse_point
+from consumer.ranges import Moment, Point, parse_point
 
 
 def point(option: str, text: str) -> Point:
@@ -13,3 +13,13 @@ def point(option: str, text: str) -> Point:
         return parse_point(text, int(time.time() * 1000))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def moment(option: str, text: str) -> int:
+    """The time (ms since 1970) that a person wrote behind ``option``, as such or as an age. Raises BadParameter."""
+    found = point(option, text)
+    if not isinstance(found, Moment):
+        raise typer.BadParameter(
+            f"{text!r} is neither a time such as 2026-01-31T12:00 nor an age: -90m", param_hint=option
+        )
+    return found.milliseconds

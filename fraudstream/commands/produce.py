@@ -1,8 +1,6 @@
 """``fraudstream produce``: a data set as a stream of transactions."""
 
 import json
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from consumer.settings import Format, WorkerSettings
 from consumer.wire import TRANSACTION_SCHEMA_ID
 from fraudstream.commands.connection import Bootstrap, Config, Properties, Registry, connect, settings_of
 from fraudstream.records import LABEL_SCHEMA_ID
+from fraudstream.stopping import stop_signals
 from producer import sample_path
 from producer.encode import encode_avro, encode_json
 from producer.labels import Label, LabelSimulator, avro_label_encoder, encode_label_json
@@ -189,7 +188,7 @@ class _Wire:
 def _run(stream: _Stream, pace: Pace, total: int | None) -> dict[str, Any]:
     """Send until the end or a signal, deliver all of it, and say how it went."""
     began = time.monotonic()
-    with _stop_signals() as stop, _progress(stream.publisher, total) as show:
+    with stop_signals() as stop, _progress(stream.publisher, total) as show:
 
         def send(first: int, due: NDArray[np.float64]) -> None:
             stream.send(first, due)
@@ -222,19 +221,6 @@ def _sentence(summary: dict[str, Any]) -> str:
     labels = f", and {summary['labels_delivered']:,} labels" if summary["labels_delivered"] else ""
     what = f"{summary['delivered']:,} transactions delivered to {summary['topic']}"
     return f"{stopped}{what} in {summary['seconds']:.1f} s ({summary['rate']:,.0f}/s){labels}"
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that nothing is cut off between sending and counting."""
-    stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextmanager

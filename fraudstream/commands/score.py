@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from consumer import core_dumps
 from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
@@ -52,6 +53,8 @@ def run_worker(settings: WorkerSettings, plan: Plan | None = None) -> int:
     # One batch is scored at a time: threads inside the libraries would only fight for the cores of the workers.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)
+    logs.guard()
+    core_dumps.turn_off()
     try:
         with Stopping(STOP_SHARE * settings.stop_seconds) as stopping:
             # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
@@ -59,6 +62,6 @@ def run_worker(settings: WorkerSettings, plan: Plan | None = None) -> int:
 
             Worker(settings, stopping, plan).run()
     except FraudstreamError as error:
-        print(f"fraudstream: {error}", file=sys.stderr)  # noqa: T201 - the sentence for the person
+        logs.complain(error)
         return error.exit_code
     return 0

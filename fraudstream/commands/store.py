@@ -40,7 +40,8 @@ def trusted_keys(config: Path | None) -> tuple[Ed25519PublicKey, ...]:
 def moving() -> Iterator[Watch]:
     """What to tell of bytes that move; it draws a bar a file where somebody sees it."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 
         def watch(name: str, done: int, size: int) -> None:

@@ -59,7 +59,7 @@ def train(
     fraudstream train --out model
     """
     # XGBoost and scikit-learn take two seconds to load; `fraudstream --help` should not wait for them.
-    from drift.model_baseline import baseline_of, put_beside  # noqa: PLC0415
+    from drift.model_baseline import baseline_of, put_beside, training_period  # noqa: PLC0415
     from models.model import open_model  # noqa: PLC0415
     from models.report import table  # noqa: PLC0415
     from models.tracking import Tracking  # noqa: PLC0415
@@ -89,7 +89,7 @@ def train(
         trained = train_to(out, dataset, settings, lambda: progress.advance(task), _content(reason_names))
         progress.update(task, completed=settings.rounds * settings.ensemble)
     model = open_model(trained.manifest, trained.boosters, threads=1)
-    expected = baseline_of(model, dataset, (data or sample_path()).name)
+    expected = baseline_of(model.manifest, training_period(model, dataset, (data or sample_path()).name))
     manifest = put_beside(out, expected)
     recorded = tracking.record(manifest, out) if tracking else None
     if json:

@@ -8,6 +8,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from consumer import rights
 from consumer.clients import make_client, producer_maker
 from consumer.faults import refused
 from consumer.patience import patiently
@@ -20,7 +21,7 @@ NEW_TOPIC_SECONDS = 1.0
 PROBE_AGE_MS = 300_000
 """The probe bears an old time, so that the marker of the brokers after it is the latest there is."""
 _QUIET: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
-RIGHTS = {"input_topic": "READ", "decisions_topic": "WRITE", "dead_letters_topic": "WRITE", "samples_topic": "WRITE"}
+TOPICS = {"input_topic": "READ", "decisions_topic": "WRITE", "dead_letters_topic": "WRITE", "samples_topic": "WRITE"}
 
 
 class Cluster:
@@ -41,13 +42,13 @@ class Cluster:
         yield brokers
         if brokers.verdict is Verdict.WRONG:
             return
-        asked = [setting for setting in RIGHTS if setting != "samples_topic" or self._settings.sample_rate]
-        topics = {setting: self._topic(getattr(self._settings, setting)) for setting in asked}
+        needed = [each for each in TOPICS if each != "samples_topic" or self._settings.sample_rate]
+        topics = {setting: self._topic(getattr(self._settings, setting)) for setting in needed}
         for setting, topic in topics.items():
             if isinstance(topic, Topic):
-                yield from topic_findings(setting, topic, RIGHTS[setting])
+                yield from topic_findings(setting, topic, TOPICS[setting])
             else:
-                yield Finding(setting, Verdict.WRONG, *self._missing(getattr(self._settings, setting), topic))
+                yield self._missing(setting, topic)
         yield self._group()
         there = {setting: topic for setting, topic in topics.items() if isinstance(topic, Topic)}
         if len(there) == len(topics):
@@ -71,9 +72,7 @@ class Cluster:
 
     def _topic(self, name: str) -> Topic | KafkaError:
         def ask() -> Any:
-            answers = self._admin.describe_topics(
-                TopicCollection([name]), include_authorized_operations=True, request_timeout=ANSWER_SECONDS
-            )
+            answers = self._admin.describe_topics(TopicCollection([name]), request_timeout=ANSWER_SECONDS)
             return answers[name].result()
 
         try:
@@ -88,29 +87,19 @@ class Cluster:
             leaderless=sum(each.leader is None for each in partitions),
             lagging=sum(len(each.isr) < len(each.replicas) for each in partitions),
             replicas=min(len(each.replicas) for each in partitions),
-            operations=_names(found.authorized_operations),
+            operations=rights.on_topics(self._admin, [name], ANSWER_SECONDS)[name],
         )
 
-    def _missing(self, name: str, error: KafkaError) -> tuple[str, str]:
-        if refused(error):
-            command = f"kafka-acls.sh --add --allow-principal User:… --operation Describe --topic {name}"
-            return f"we may not DESCRIBE topic {name}", command
-        return f"topic {name} does not exist", "create it, or start the worker with --create-topics if it is an output"
+    def _missing(self, setting: str, error: KafkaError) -> Finding:
+        name = getattr(self._settings, setting)
+        if refused(error):  # whoever may read or write a topic may also see it
+            return right("topic", name, TOPICS[setting], frozenset())
+        advice = "create it, or start the worker with --create-topics if it is an output"
+        return Finding(setting, Verdict.WRONG, f"topic {name} does not exist", advice)
 
     def _group(self) -> Finding:
-        name = self._settings.group
-
-        def ask() -> Any:
-            answers = self._admin.describe_consumer_groups(
-                [name], include_authorized_operations=True, request_timeout=ANSWER_SECONDS
-            )
-            return answers[name].result()
-
-        try:
-            operations = _names(patiently(ask, ANSWER_SECONDS).authorized_operations)
-        except KafkaException as error:
-            operations = frozenset() if refused(error.args[0]) else None
-        return right("group", name, "READ", operations)
+        group = self._settings.group
+        return right("group", group, "READ", rights.on_group(self._admin, group, ANSWER_SECONDS))
 
     def _transaction(self) -> Iterator[Finding]:
         """Whether we may and can write in a transaction, and what the clock of the brokers says."""
@@ -184,7 +173,3 @@ class Cluster:
             return Finding("transaction", Verdict.WRONG, told, advice)
         advice = "see the brokers' logs; on a cluster without transactions set delivery = at_least_once"
         return Finding("transaction", Verdict.WRONG, f"it failed: {error.str()}", advice)
-
-
-def _names(operations: list[Any] | None) -> frozenset[str] | None:
-    return None if operations is None else frozenset(operation.name for operation in operations)

@@ -10,7 +10,7 @@ from benchmarks.bed import in_real_mix
 from benchmarks.chaos.judge import audited, seen_live
 from benchmarks.chaos.play import play
 from benchmarks.chaos.scenarios import scenarios
-from benchmarks.chaos.stage import BROKER, Setting, on_stage
+from benchmarks.chaos.stage import Setting, on_stage
 from deploy.kafka.broker import running_broker
 
 
@@ -23,11 +23,11 @@ def test_killed_workers_and_a_killed_broker_lose_nothing_and_double_nothing(sett
     kills, *_ = scenarios(kills=3, broker_kills=1)
 
     with contextlib.ExitStack() as stack:
-        broker = enter_or_skip(stack, running_broker(properties=BROKER))
-        played = play(replace(setting, broker=broker), kills, events=8_000, seed=7)
+        broker = enter_or_skip(stack, running_broker())
+        played = play(replace(setting, broker=broker), kills, events=12_000, seed=7)
 
     assert played.clean, played
-    assert (played.killed, played.brokers_killed, played.events) == (3, 1, 8_000)
+    assert (played.killed, played.brokers_killed, played.events) == (3, 1, 12_000)
 
 
 @pytest.mark.parametrize("mistake", ["commit_first", "skip_rewind"])

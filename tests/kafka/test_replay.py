@@ -43,7 +43,7 @@ def places(messages):
 
 
 def replay(stream, name, *options):
-    done = stream.run("replay", "--name", name, "--model", stream.model, "--json", *options)
+    done = stream.command("replay", "--name", name, "--model", stream.model, "--json", *options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -91,7 +91,7 @@ def test_a_replay_decides_its_range_again_and_the_live_group_does_not_notice(str
         assert record["replay"] == "again"
         assert message.partition() == place[0]
     assert (committed(stream.bootstrap, stream.name, stream.input, 4), ends(stream, stream.decisions)) == before
-    difference = stream.run("replay", "diff", "again", "--json", "--html", tmp_path / "page.html")
+    difference = stream.command("replay", "diff", "again", "--json", "--html", tmp_path / "page.html")
     assert difference.returncode == 0, difference.stderr
     told = json.loads(difference.stdout)
     assert (told["compared"], told["changed"], told["only_live"], told["only_replayed"]) == (len(expected), 0, 0, 0)

@@ -1,0 +1,1 @@
+"""Data sets through the decisions of the stream: ``fraudstream batch``."""

@@ -1,0 +1,161 @@
+"""With exactly the rights that docs/security.md lists a worker runs; without any of them it says which is missing."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
+from conftest import enter_or_skip
+from typer.testing import CliRunner
+from worker_stream import Stream, ids_of, transactions
+
+from consumer.settings import WorkerSettings
+from consumer.worker import Worker
+from deploy.jvm import free_ports
+from deploy.kafka.broker import running_broker
+from fraudstream.__main__ import app
+from schemas.errors import NotPermittedError
+
+NAME = "rights"
+TOPIC, GROUP, TRANSACTIONAL_ID = ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID
+LITERAL, PREFIXED = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
+RIGHTS = {
+    "read-input": (TOPIC, f"{NAME}.in", LITERAL, AclOperation.READ),
+    "write-decisions": (TOPIC, f"{NAME}.decisions", LITERAL, AclOperation.WRITE),
+    "write-dead-letters": (TOPIC, f"{NAME}.dead", LITERAL, AclOperation.WRITE),
+    "write-samples": (TOPIC, f"{NAME}.samples", LITERAL, AclOperation.WRITE),
+    "read-group": (GROUP, NAME, LITERAL, AclOperation.READ),
+    "write-transactional-ids": (TRANSACTIONAL_ID, f"fraudstream.dev.{NAME}.", PREFIXED, AclOperation.WRITE),
+}
+"""What docs/security.md lists."""
+
+SENTENCES = {
+    "read-input": f"input_topic: not permitted to READ topic {NAME}.in",
+    "write-decisions": f"decisions_topic: not permitted to WRITE topic {NAME}.decisions",
+    "write-dead-letters": f"dead_letters_topic: not permitted to WRITE topic {NAME}.dead",
+    "write-samples": f"samples_topic: not permitted to WRITE topic {NAME}.samples",
+    "read-group": f"group: not permitted to READ group {NAME}",
+    "write-transactional-ids": f"not permitted to use transactional id fraudstream.dev.{NAME}.0.a",
+}
+USERS = ("all", *RIGHTS)
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A broker that lets in users with a password and does what their rights say; who comes without may do all.
+
+    Each user is called after the right that it alone lacks. The address for users, and a client that may do all.
+    """
+    inside, outside, controller = free_ports(3)
+    users = " ".join(f'user_{user}="secret"' for user in USERS)
+    listeners = f"PLAINTEXT://127.0.0.1:{inside},SASL_PLAINTEXT://127.0.0.1:{outside}"
+    properties = {
+        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": listeners,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": (
+            f"org.apache.kafka.common.security.plain.PlainLoginModule required {users};"
+        ),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+    }
+    with contextlib.ExitStack() as stack:
+        broker = enter_or_skip(stack, running_broker(properties=properties, port=inside))
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
+        topics = [NewTopic(name, 1, 1) for kind, name, *_ in RIGHTS.values() if kind is TOPIC]
+        rights = [
+            AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+            for user in USERS
+            for lacked, (kind, name, pattern, operation) in RIGHTS.items()
+            if lacked != user
+        ]
+        for future in (*admin.create_topics(topics).values(), *admin.create_acls(rights).values()):
+            future.result(30)
+        yield broker.bootstrap_servers, f"127.0.0.1:{outside}"
+
+
+def login(user):
+    return {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": user,
+        "sasl.password": "secret",
+    }
+
+
+def flags(user, address, model):
+    """The options of a command for this user."""
+    return [
+        *("--bootstrap-servers", address, "--group", NAME, "--input-topic", f"{NAME}.in", "--model", str(model)),
+        *("--decisions-topic", f"{NAME}.decisions", "--dead-letters-topic", f"{NAME}.dead"),
+        *("--samples-topic", f"{NAME}.samples"),
+        *(word for pair in login(user).items() for word in ("--kafka", "=".join(pair))),
+    ]
+
+
+def test_with_exactly_these_rights_a_worker_runs_and_the_doctor_finds_nothing_wrong(guarded, model_dir, sample):
+    inside, outside = guarded
+    stream = Stream(inside, NAME, model_dir, partitions=1)
+    stream.publish(transactions(sample, 500))
+    command = [sys.executable, "-m", "fraudstream", "score", *flags("all", outside, model_dir), "--metrics-port", "0"]
+    worker = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        decisions = stream.read_decisions(500)
+    finally:
+        worker.terminate()
+        worker.wait(20)
+        stream.stop()
+
+    assert len(ids_of(decisions)) == 500
+    found = CliRunner().invoke(app, ["doctor", *flags("all", outside, model_dir)])
+    assert found.exit_code == 0, found.output
+
+
+@pytest.mark.parametrize("lacked", RIGHTS)
+def test_without_one_of_them_it_says_which_is_missing(guarded, model_dir, lacked):
+    _, outside = guarded
+    settings = WorkerSettings(
+        bootstrap_servers=outside,
+        kafka=login(lacked),
+        group=NAME,
+        input_topic=f"{NAME}.in",
+        decisions_topic=f"{NAME}.decisions",
+        dead_letters_topic=f"{NAME}.dead",
+        samples_topic=f"{NAME}.samples",
+        model=model_dir,
+        metrics_port=0,
+    )
+
+    with pytest.raises(NotPermittedError) as refusal:
+        Worker(settings, SimpleNamespace(requested=False)).run()
+
+    assert str(refusal.value).startswith(SENTENCES[lacked])
+    assert refusal.value.exit_code == 77
+
+
+def test_a_missing_right_ends_the_command_with_77_and_the_doctor_says_how_to_give_it(guarded, model_dir):
+    _, outside = guarded
+    options = flags("write-decisions", outside, model_dir)
+
+    command = [sys.executable, "-m", "fraudstream", "score", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+    found = CliRunner().invoke(app, ["doctor", *options])
+
+    assert done.returncode == 77
+    assert SENTENCES["write-decisions"] in done.stderr
+    assert found.exit_code == 1
+    assert f"we may not WRITE on topic {NAME}.decisions" in found.output
+    assert f"--operation Write --topic {NAME}.decisions" in found.output
