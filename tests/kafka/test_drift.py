@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from sampled import baseline, batches, events, record
-from worker_stream import Stream, said, transactions, wait_until
+from worker_stream import START, Stream, said, transactions, wait_until
 
 from drift.baseline_file import from_bytes, to_bytes
 from drift.detect import Rule
@@ -176,8 +176,10 @@ def test_transactions_that_are_decided_twice_in_other_batches_are_counted_once(w
         pane = int(each["event_time"].timestamp() * 1000) // PANE.length * PANE.length
         decided[pane, each["decision"]] += 1
     assert sum(decided.values()) == count
-    wait_until(lambda: len(panes_of(watched)) >= 38, seconds=60)
-    for start, counts in panes_of(watched).items():
+    wait_until(lambda: START + 38 * PANE.length in panes_of(watched), seconds=60)
+    panes = panes_of(watched)
+    assert len(panes) > 30
+    for start, counts in panes.items():
         assert counts.scored == sum(decided[start, name] for name in ("approve", "review", "decline"))
         assert (counts.reviewed, counts.declined) == (decided[start, "review"], decided[start, "decline"])
     monitor.terminate()
