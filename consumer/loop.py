@@ -260,7 +260,14 @@ class Loop:
         self._stopped.add(partition)
         self._pause([partition])
         gap = self._places.gap(partition)
-        log.error("partition_stopped", topic=self._topic, partition=partition, **gap)
+        log.error(
+            "partition_stopped",
+            topic=self._topic,
+            partition=partition,
+            next_offset=gap.get("next_offset"),
+            first_offset=gap.get("first_offset"),
+            end_offset=gap.get("end_offset"),
+        )
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1

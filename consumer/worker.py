@@ -226,6 +226,7 @@ class Worker:
         )
         self._beat = time.monotonic()
         self._stopping = stopping
+        self._plan = plan
         self._columnar = True
         self._halted = False
 
@@ -275,6 +276,11 @@ class Worker:
                 log.warning("unavailable", reason=str(error))
                 self._loop.rewind()
                 time.sleep(OUTAGE_PAUSE_SECONDS)
+            if self._plan is not None and self._loop.stopped:
+                raise ConfigurationError(
+                    f"replay {self._plan.name}: records of partition {min(self._loop.stopped)} were deleted before "
+                    "they were decided again; begin one of another name"
+                )
             self._observe_loop()
 
     def _halt(self, error: TooManyBadRecordsError) -> None:

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections import Counter
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_a_redrive_that_was_killed_before_its_commit_sends_nothing_twice(kafka, 
     run = killed.redrive(killed.read(Extreme.BEGINNING, Extreme.END, Wanted(), lambda *_: None), Policy(3), send=True)
     next(run)
     with monkeypatch.context() as patch:
-        patch.setattr(killed, "_send", open_and_leave)
+        patch.setattr(killed, "_send", partial(open_and_leave, killed.markers))
         next(run)  # five more records and their markers are in a transaction that nobody ends
 
     done = box.redrive(send=True)
@@ -125,12 +126,12 @@ def test_a_redrive_that_was_killed_before_its_commit_sends_nothing_twice(kafka, 
     assert facts(box.read(box.input, 2 * COUNT)) == sorted(facts(box.sources) * 2)
 
 
-def open_and_leave(producer, judged):
+def open_and_leave(markers, producer, judged):
     producer.begin_transaction()
     for each in judged:
         producer.produce(each.letter.topic, each.record.value, partition=each.letter.source_partition)
-        producer.produce(f"{each.letter.topic}.redriven", b"", each.letter.identity)
-    producer.flush(30)
+        producer.produce(markers, b"", each.letter.identity)
+    assert producer.flush(30) == 0
 
 
 def test_of_two_redrives_at_once_the_first_is_told_and_ends(kafka, topic, decodable, monkeypatch):

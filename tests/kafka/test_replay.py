@@ -1,28 +1,34 @@
 """A replay on a real Kafka decides its range again, each record once, and the live group does not notice."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import uuid
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from worker_stream import decode, transactions, wait_until
 
-from consumer.ranges import Extreme, Offset, Span
+from consumer.in_hand import shared_memory
+from consumer.quarantine import Suspects
+from consumer.ranges import Extreme, Offset, Offsets, Span
 from consumer.replay import Plan, begin
 from consumer.settings import WorkerSettings
+from consumer.supervisor import Hand
 from consumer.wire import decision_encoder
+from consumer.worker import Worker
 from fraudstream.kafka import Connection
 from fraudstream.replay_diff import ReplayDiff
 from fraudstream.replaying import Replaying
 from schemas.columns import BytesColumn
 from schemas.decision import Decisions, Lineage, decision_id
-from schemas.errors import FraudstreamError
+from schemas.errors import ConfigurationError, FraudstreamError
 
 
 def ends(stream, topic):
@@ -218,3 +224,26 @@ def test_a_plan_is_not_begun_for_a_group_that_somebody_is_in(kafka, topic):
             begin(plan, name, progress, keeper)
 
         assert keeper.committed([TopicPartition(name, 0)], timeout=30)[0].offset < 0
+
+
+def test_a_replay_whose_records_are_deleted_meanwhile_ends_and_says_so(stream, kafka, sample):
+    producer = Producer({"bootstrap.servers": stream.bootstrap})
+    for key, value in transactions(sample, 20):
+        producer.produce(stream.input, value, key, partition=0)
+    assert producer.flush(30) == 0
+    live = WorkerSettings(
+        bootstrap_servers=stream.bootstrap,
+        group=stream.name,
+        input_topic=stream.input,
+        decisions_topic=stream.decisions,
+        dead_letters_topic=stream.dead_letters,
+        model=stream.model,
+    )
+    replaying = Replaying(Connection(stream.bootstrap, {}), live, "late")
+    plan = replaying.begun("0:0", "end", (Offsets({0: 0}), Extreme.END), str(stream.model), "digest")
+    gone = TopicPartition(stream.input, 0, 10)
+    kafka.admin.delete_records([gone])[gone].result(30)
+    hand = Hand(shared_memory(multiprocessing.get_context("spawn")), Suspects())
+
+    with pytest.raises(ConfigurationError, match="replay late: records of partition 0 were deleted before"):
+        Worker(replaying.settings, SimpleNamespace(requested=False), hand, plan).run()

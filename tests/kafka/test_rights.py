@@ -50,7 +50,9 @@ SENTENCES = {
     "write-dead-letters": f"dead_letters_topic: not permitted to WRITE topic {NAME}.dead",
     "write-samples": f"samples_topic: not permitted to WRITE topic {NAME}.samples",
     "read-group": f"group: not permitted to READ group {NAME}",
-    "write-transactional-ids": f"not permitted to use transactional id fraudstream.dev.{NAME}.0.a",
+    "write-transactional-ids": (
+        f"not permitted to publish, which takes WRITE on the transactional id fraudstream.dev.{NAME}.0.a"
+    ),
 }
 USERS = ("all", *RIGHTS)
 
