@@ -15,6 +15,7 @@ from models.registry import Version
 from models.rollout import MAX_BYTES, Changed, Document, Shadow, Variant, check, first, from_json, to_json
 from models.routing import BUCKETS, SAMPLING_SALT_ID, Experiment, assign
 from models.routing import Variant as Routed
+from schemas.columns import BytesColumn
 from schemas.errors import BadModelError, ConfigurationError
 
 ONE, TWO = Version("card-fraud", "1"), Version("card-fraud", "2")
@@ -86,8 +87,10 @@ import sys
 import numpy as np
 from models.rollout import from_json
 from models.routing import assign
-units = [b"card-%06d" % number for number in range(500)]
-drawn = assign(units, np.arange(500) % 100 == 7, from_json(sys.stdin.buffer.read(), "stdin").split)
+from schemas.columns import BytesColumn
+data = np.frombuffer(b"".join(b"card-%06d" % number for number in range(500)), np.uint8)
+lengths = np.where(np.arange(500) % 100 == 7, 0, 11)
+drawn = assign(BytesColumn(data, np.arange(500) * 11, lengths, None), from_json(sys.stdin.buffer.read(), "stdin").split)
 print(drawn.buckets.tolist(), drawn.variants.tolist())
 """
 
@@ -104,8 +107,9 @@ def test_the_same_document_assigns_the_same_cards_in_any_process_whatever_its_ha
         for seed in ("0", "1234")
     }
 
-    units = [b"card-%06d" % number for number in range(500)]
-    drawn = assign(units, np.arange(500) % 100 == 7, split().split)
+    data = np.frombuffer(b"".join(b"card-%06d" % number for number in range(500)), np.uint8)
+    lengths = np.where(np.arange(500) % 100 == 7, 0, 11)
+    drawn = assign(BytesColumn(data, np.arange(500) * 11, lengths, None), split().split)
     assert printed == {f"{drawn.buckets.tolist()} {drawn.variants.tolist()}\n".encode()}
     assert set(drawn.variants) == {0, 1}
 
