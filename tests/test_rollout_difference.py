@@ -15,7 +15,7 @@ from models.registry import Version
 from models.rollout import Changed, Shadow, Variant, first
 from models.rollout_changes import By, promote, ramp, shadow
 from models.rollout_difference import difference, introduction, sentences
-from models.routing import BUCKETS, assign
+from models.routing import BUCKETS, buckets_of
 
 NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)
 BY = By("bob", NOW, "it is time")
@@ -75,8 +75,7 @@ def test_with_another_salt_cards_move_as_often_as_two_independent_draws_differ()
 
     found = difference(before, after)
 
-    none = np.zeros(len(CARDS), np.bool_)
-    old, new = (assign(CARDS, none, document.split).variants for document in (before, after))
+    old, new = (document.split.variant_of(buckets_of(CARDS, document.split.seed)) for document in (before, after))
     assert found.moved == 0.54  # 1 - 0.6² - 0.3² - 0.1²
     assert (old != new).mean() == pytest.approx(found.moved, abs=0.015)
 
