@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,18 +19,15 @@ from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messag
 from consumer.follow import source_of
 from consumer.health import HealthServer
 from consumer.in_force import InForce
-from consumer.in_hand import InHand
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.pinned import Pinned
-from consumer.quarantine import Careful, read_apart
 from consumer.records import RecordBatch
 from consumer.replay import Plan
 from consumer.sampling import Batch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
-from consumer.supervisor import Hand
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
 from consumer.until import Until
 from consumer.wire import bounds_of, decision_encoder, roles_of, sample_encoder
@@ -60,7 +57,6 @@ class Scoring:
         clock: Callable[[], float] = time.time,
         encode_sample: Callable[[Batch], bytes] | None = None,
         replay: str | None = None,
-        quarantined: Collection[tuple[int, int]] = (),
     ) -> None:
         self._in_force = in_force
         self._replay = replay
@@ -78,7 +74,6 @@ class Scoring:
             settings.dead_letters_topic, topics.dead_letters, settings.dead_letter_payload, topics.largest
         )
         self._clock = clock
-        self._quarantined = quarantined
         self._on_published = on_published
         self._bad_records = BadRecords(settings.bad_records_limit, settings.bad_records_share)
 
@@ -94,7 +89,7 @@ class Scoring:
         started = time.perf_counter()
         serving, shadows = self._in_force.swap(), self._in_force.shadows
         assert serving is not None, "nothing is consumed before there is a model"
-        columns = read_apart(serving.reader.read, records, self._quarantined)
+        columns = serving.reader.read(records.values)
         decoded = time.perf_counter()
         begun = shadows.begin(columns) if columns.columns else {}
         source = Source(records.topic, records.partitions, records.offsets, self._replay)
@@ -181,7 +176,7 @@ def _by_partition(partitions: np.ndarray) -> Iterator[tuple[int, list[int] | Non
 class Worker:
     """One process, one slot: everything between the settings and the loop; with a ``plan`` only what that replays."""
 
-    def __init__(self, settings: WorkerSettings, stopping: Stopping, hand: Hand, plan: Plan | None = None) -> None:
+    def __init__(self, settings: WorkerSettings, stopping: Stopping, plan: Plan | None = None) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
         self._registry = CollectorRegistry()
@@ -198,7 +193,6 @@ class Worker:
             self._observe,
             replay=None if plan is None else plan.name,
             encode_sample=sample_encoder(settings),
-            quarantined=hand.suspects.quarantined,
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
@@ -215,7 +209,7 @@ class Worker:
         self._loop = Loop(
             consumer,
             delivery,
-            Careful(scoring, InHand(hand.memory), hand.suspects),
+            scoring,
             topic=settings.input_topic,
             member=settings.slot_id,
             batch_size=settings.batch_size,

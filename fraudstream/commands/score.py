@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from consumer import core_dumps
 from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
-from consumer.supervisor import Hand, Supervisor
+from consumer.supervisor import Supervisor
 from fraudstream import logs
 from fraudstream.commands.connection import connect
 from schemas.errors import FraudstreamError
@@ -44,22 +45,22 @@ def score(
             connection.create_topic(topic, partitions)
         if settings.sample_rate:
             connection.create_topic(settings.samples_topic, 1)
-    logs.configure(settings.log_format, settings.log_level)
-    sys.exit(Supervisor(settings, run_worker).run())
+    sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_worker).run())
 
 
-def run_worker(settings: WorkerSettings, hand: Hand, plan: Plan | None = None) -> int:
+def run_worker(settings: WorkerSettings, plan: Plan | None = None) -> int:
     """One worker in this process, for a replay with its ``plan``; its exit code."""
     # One batch is scored at a time: threads inside the libraries would only fight for the cores of the workers.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)
     logs.guard()
+    core_dumps.turn_off()
     try:
         with Stopping(STOP_SHARE * settings.stop_seconds) as stopping:
             # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
             from consumer.worker import Worker  # noqa: PLC0415
 
-            Worker(settings, stopping, hand, plan).run()
+            Worker(settings, stopping, plan).run()
     except FraudstreamError as error:
         logs.complain(error)
         return error.exit_code

@@ -1,7 +1,6 @@
 """With exactly the rights that docs/security.md lists a worker runs; without any of them it says which is missing."""
 
 import contextlib
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -21,10 +20,7 @@ from conftest import enter_or_skip
 from typer.testing import CliRunner
 from worker_stream import Stream, ids_of, transactions
 
-from consumer.in_hand import shared_memory
-from consumer.quarantine import Suspects
 from consumer.settings import WorkerSettings
-from consumer.supervisor import Hand
 from consumer.worker import Worker
 from deploy.jvm import free_ports
 from deploy.kafka.broker import running_broker
@@ -145,10 +141,8 @@ def test_without_one_of_them_it_says_which_is_missing(guarded, model_dir, lacked
         metrics_port=0,
     )
 
-    hand = Hand(shared_memory(multiprocessing.get_context("spawn")), Suspects())
-
     with pytest.raises(NotPermittedError) as refusal:
-        Worker(settings, SimpleNamespace(requested=False), hand).run()
+        Worker(settings, SimpleNamespace(requested=False)).run()
 
     assert str(refusal.value).startswith(SENTENCES[lacked])
     assert refusal.value.exit_code == 77
