@@ -1,7 +1,6 @@
 """A replay on a real Kafka decides its range again, each record once, and the live group does not notice."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,12 +14,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from worker_stream import decode, transactions, wait_until
 
-from consumer.in_hand import shared_memory
-from consumer.quarantine import Suspects
 from consumer.ranges import Extreme, Offset, Offsets, Span
 from consumer.replay import Plan, begin
 from consumer.settings import WorkerSettings
-from consumer.supervisor import Hand
 from consumer.wire import decision_encoder
 from consumer.worker import Worker
 from fraudstream.kafka import Connection
@@ -243,7 +239,6 @@ def test_a_replay_whose_records_are_deleted_meanwhile_ends_and_says_so(stream, k
     plan = replaying.begun("0:0", "end", (Offsets({0: 0}), Extreme.END), str(stream.model), "digest")
     gone = TopicPartition(stream.input, 0, 10)
     kafka.admin.delete_records([gone])[gone].result(30)
-    hand = Hand(shared_memory(multiprocessing.get_context("spawn")), Suspects())
 
     with pytest.raises(ConfigurationError, match="replay late: records of partition 0 were deleted before"):
-        Worker(replaying.settings, SimpleNamespace(requested=False), hand, plan).run()
+        Worker(replaying.settings, SimpleNamespace(requested=False), plan).run()

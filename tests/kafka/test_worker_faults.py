@@ -11,14 +11,13 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import fastavro
-import psutil
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from conftest import Kafka, enter_or_skip
 from worker_stream import PREFIX, TRANSACTION, Stream, assert_in_order_per_key, ids_of, said, transactions, wait_until
 
-from deploy.kafka.broker import answers, running_broker
+from deploy.kafka.broker import running_broker
 
 SMALL = {"max.message.bytes": "1048588"}
 LARGE = {"max.message.bytes": "4000000"}
@@ -205,89 +204,25 @@ def worker_metrics(worker):
         return answer.read().decode()
 
 
-def test_a_worker_that_was_stopped_beyond_its_session_writes_nothing_when_it_wakes(faulty, sample):
-    stream = faulty(partitions=2)
-    records = transactions(sample, 30_000)
-    count = stream.publish(islice(records, 15_000))
-    session = ("--batch-size", "50", "--consumer-kafka", "session.timeout.ms=6000")
-    sleeper = stream.start(*session, slot=0)
-    wait_until(lambda: stream.committed() > 500)
-    asleep = child_of(sleeper)
-    asleep.suspend()
-    stream.start(*session, slot=1)
-    before = stream.committed()
-    wait_until(lambda: stream.committed() > before + 1_000, seconds=60)
-    asleep.resume()
-    count += stream.publish(records)
-
-    decisions = stream.read_decisions(count)
-
-    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(count))
-    assert_in_order_per_key(decisions)
-
-
-def child_of(worker):
-    """The process that scores, below the one that restarts it."""
-    (child,) = (each for each in psutil.Process(worker.pid).children() if "resource_tracker" not in str(each.cmdline()))
-    return child
-
-
-def test_a_topic_that_was_deleted_ends_the_worker_and_is_named(faulty, sample, kafka):
-    stream = faulty(partitions=2)
-    stream.publish(transactions(sample, 100))
-    worker = stream.start("--consumer-kafka", "topic.metadata.refresh.interval.ms=500")
-    stream.read_decisions(100)
-    kafka.admin.delete_topics([stream.input])[stream.input].result(30)
-
-    assert worker.wait(60) == 78
-    worker.reader.join()
-    assert f"topic {stream.input} does not exist any more" in "".join(worker.log)
-
-
-@pytest.fixture(scope="module")
-def frail_broker():
-    """A broker of this file's own, to be killed."""
+@pytest.fixture
+def frail():
+    """A broker of a test's own, to be killed."""
     with contextlib.ExitStack() as stack:
         yield enter_or_skip(stack, running_broker())
 
 
-@pytest.fixture
-def frail(frail_broker, model_dir):
-    """That broker, up, with a stream on it."""
-    if not answers(frail_broker.port):
-        frail_broker.restart()
-    admin = AdminClient({"bootstrap.servers": frail_broker.bootstrap_servers, "log_level": 0})
-    stream = Stream(frail_broker.bootstrap_servers, f"f-{uuid.uuid4().hex[:8]}", model_dir, partitions=1)
+def test_sigterm_ends_a_worker_in_time_with_the_brokers_away(frail, model_dir, sample):
+    kafka = Kafka(frail.bootstrap_servers, AdminClient({"bootstrap.servers": frail.bootstrap_servers, "log_level": 0}))
+    stream = Stream(frail.bootstrap_servers, f"f-{uuid.uuid4().hex[:8]}", model_dir, partitions=1)
     for topic in (stream.input, stream.decisions, stream.dead_letters, stream.samples):
-        Kafka(frail_broker.bootstrap_servers, admin).create_topic(topic)
-    yield frail_broker, stream
-    stream.stop()
+        kafka.create_topic(topic)
+    try:
+        stream.publish(transactions(sample, 20_000))
+        worker = stream.start("--batch-size", "200")
+        wait_until(lambda: stream.committed() > 400)
+        frail.kill()
+        worker.terminate()
 
-
-def test_a_broker_that_is_killed_and_comes_back_costs_no_transaction(frail, sample):
-    broker, stream = frail
-    records = transactions(sample, 20_000)
-    stream.publish(islice(records, 15_000))
-    worker = stream.start("--batch-size", "200")
-    wait_until(lambda: stream.committed() > 400)
-    broker.kill()
-    broker.restart()
-    stream.publish(records)
-
-    decisions = stream.read_decisions(20_000, seconds=90)
-
-    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(20_000))
-    assert_in_order_per_key(decisions)
-    assert worker.poll() is None
-    assert lines_of(worker, "worker_fell") == []
-
-
-def test_sigterm_ends_a_worker_in_time_with_the_brokers_away(frail, sample):
-    broker, stream = frail
-    stream.publish(transactions(sample, 20_000))
-    worker = stream.start("--batch-size", "200")
-    wait_until(lambda: stream.committed() > 400)
-    broker.kill()
-    worker.terminate()
-
-    assert worker.wait(10) == 0
+        assert worker.wait(10) == 0
+    finally:
+        stream.stop()
