@@ -43,7 +43,11 @@ class Cluster:
         self._admin = admin_client(settings, self._complain)
 
     def check_rights(self) -> None:
-        """Raise NotPermittedError naming a right that a worker needs and lacks, as far as the brokers tell."""
+        """Raise NotPermittedError naming a right that a worker needs and lacks, as far as the brokers tell.
+
+        Raises as ``topics`` does where none answers.
+        """
+        self._all_topics()  # without an answer to this, each right would be waited for in vain
         needed = {"input_topic": "READ", "decisions_topic": "WRITE", "dead_letters_topic": "WRITE"}
         if self._settings.sample_rate:
             needed["samples_topic"] = "WRITE"

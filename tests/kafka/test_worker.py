@@ -236,7 +236,7 @@ def test_decisions_go_out_in_the_format_that_was_asked_for(stream, sample, outpu
 def test_what_is_wrong_is_said_in_one_sentence_before_anything_is_consumed(stream, options, sentence):
     worker = stream.start(*options)
 
-    assert worker.wait(120) == 78
+    assert worker.wait(30) == 78
     worker.reader.join()
     log = "".join(worker.log)
     assert sentence in log
