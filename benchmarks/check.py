@@ -20,6 +20,7 @@ from producer.encode import encode_avro
 from producer.transactions import card_ids
 from schemas.columns import BytesColumn, NumberColumn, Reason
 from schemas.errors import FraudstreamError
+from schemas.flatten import flatten
 from schemas.framing import RecordReader, confluent
 from schemas.load import load
 from schemas.registry import PinnedSchemas
@@ -170,14 +171,13 @@ def flattened(record: dict[str, Any]) -> dict[str, Any]:
 
 def flattened_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema with its records opened and its arrays as their length alone: for empty arrays the same bytes."""
-    fields: list[dict[str, Any]] = []
-    for field in schema["fields"]:
-        kind = field["type"]["type"] if isinstance(field["type"], dict) else None
-        if kind == "record":
-            fields += [{**inner, "name": f"{field['name']}_{inner['name']}"} for inner in field["type"]["fields"]]
-        else:
-            fields.append({"name": field["name"], "type": "long" if kind == "array" else field["type"]})
-    return {"type": "record", "name": schema["name"], "fields": fields}
+    flat = flatten(schema)
+    fields = [{"name": each["name"], "type": _length_of_array(each["type"])} for each in flat["fields"]]
+    return flat | {"fields": fields}
+
+
+def _length_of_array(kind: Any) -> Any:
+    return "long" if isinstance(kind, dict) and kind["type"] == "array" else kind
 
 
 @cache

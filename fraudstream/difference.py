@@ -13,6 +13,7 @@ from consumer.difference import QUANTILES, Changed, Difference
 from consumer.replay import Plan
 from models.plots import Axis, Series, chart, outline, probabilities, shares, spread
 from schemas.decision import Outcome
+from schemas.printable import printable
 
 _EDGE = 1e-12
 _BINS = 49
@@ -94,13 +95,8 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -
     for at, heading in enumerate(headings):
         drawn.add_column(heading, justify="right" if at else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*map(_printable, row))
+        drawn.add_row(*(Text(printable(each)) for each in row))
     return drawn
-
-
-def _printable(text: str) -> Text:
-    """The text without markup or escape sequences: whoever writes to a topic must not command our terminal."""
-    return Text("".join(letter if letter.isprintable() else "\ufffd" for letter in text))
 
 
 def _plots(found: Difference) -> list[tuple[str, str, str]]:

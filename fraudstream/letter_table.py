@@ -11,6 +11,7 @@ from rich.table import Table
 
 from consumer.letter import DeadLetter, Record
 from consumer.redrive import Fate
+from schemas.printable import printable
 
 
 def plain(letter: DeadLetter, sent: Collection[bytes]) -> dict[str, Any]:
@@ -94,15 +95,11 @@ def dump(record: Record) -> Iterator[str]:
     """The record for people, sixteen bytes a line."""
     for name, content in (("key", record.key), *record.headers, ("value", record.value)):
         data = content.encode() if isinstance(content, str) else content
-        yield f"{_printable(name)}: " + ("null" if data is None else f"{len(data)} bytes")
+        yield f"{printable(name)}: " + ("null" if data is None else f"{len(data)} bytes")
         for at in range(0, len(data or b""), 16):
             line = (data or b"")[at : at + 16]
             text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in line)
             yield f"  {at:06x}  {line.hex(' '):47}  {text}"
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _iso(milliseconds: int) -> str:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fraudstream.conditions import ABSENT, look_up
+from schemas.printable import printable
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "headers.__connect.errors.stage": (
@@ -34,7 +35,7 @@ def make_table(records: list[dict[str, Any]], title: str) -> Table:
     for record in records:
         cells = [look_up(record, name) for name in names]
         place = [record["partition"], record["offset"]]
-        table.add_row(*(_printable("" if cell is ABSENT else _cell(cell)) for cell in place + cells))
+        table.add_row(*(Text(printable("" if cell is ABSENT else _cell(cell))) for cell in place + cells))
     return table
 
 
@@ -53,8 +54,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict) and "feature" in value[0]:
         return " ".join(f"{reason['feature']} {reason['contribution']:+.2f}" for reason in value)
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _printable(text: str) -> Text:
-    """The text without markup or escape sequences: whoever writes to a topic must not command our terminal."""
-    return Text("".join(letter if letter.isprintable() else "\ufffd" for letter in text))

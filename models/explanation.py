@@ -8,6 +8,7 @@ from rich.text import Text
 from scipy.special import expit, logit
 
 from models.explain import Explanation, Step, heading, percent, span
+from schemas.printable import printable
 
 BAR = 36
 """Characters from the least to the largest sum, in the terminal."""
@@ -32,7 +33,7 @@ def table(explanation: Explanation) -> Table:
         bar = _bar(begin, end, step)
         for _, at in explanation.thresholds:
             _mark(bar, (float(logit(at)) - low) / (high - low))
-        drawn.add_row(Text(_printable(step.name)), step.number, bar, percent(float(expit(step.end))))
+        drawn.add_row(Text(printable(step.name)), step.number, bar, percent(float(expit(step.end))))
     return drawn
 
 
@@ -105,8 +106,3 @@ def _shares(explanation: Explanation) -> Iterator[str]:
         name = escape(f"{share.feature}: {share.text}" if share.text else share.feature)
         value = "missing" if share.value is None else f"{share.value:.6g}"
         yield f"<tr><th>{name}</th><td>{escape(share.code)}</td><td>{value}</td><td>{share.contribution:+.4f}</td></tr>"
-
-
-def _printable(text: str) -> str:
-    """The text without escape sequences: the file beside a model must not command our terminal."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
