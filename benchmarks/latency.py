@@ -5,8 +5,9 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import msgspec
 import numpy as np
@@ -23,13 +24,14 @@ WARM_UP_SECONDS = 5
 PRIMERS = 2_000
 """Transactions before the clock runs: when they are decided, the contender is ready."""
 PERCENTILES = (50, 90, 99, 99.9)
+FIGURES = ("p50", "p90", "p99", "p999", "loader_late", "cpu", "batch")
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
     """Latencies of one contender in ms, at ``rate`` events a second. ``loader_late`` is how late p99 was sent.
 
-    ``batch`` is the worker's mean batch, where it tells.
+    ``batch`` is the worker's mean batch, 0 where it does not tell.
     """
 
     contender: str
@@ -42,7 +44,7 @@ class Latency:
     p999: float
     loader_late: float
     cpu: float
-    batch: float | None
+    batch: float
 
 
 def measure(bed: Bed, contender: Contender, seconds: int, number: int) -> Latency:
@@ -79,8 +81,17 @@ def measure(bed: Bed, contender: Contender, seconds: int, number: int) -> Latenc
         p999,
         loader_late=load_report["late_p99"],
         cpu=(last.cpu - first.cpu) / max(1, last.done - first.done) * 1e6,
-        batch=batches["records_sum"] / batches["records_count"] if batches else None,
+        batch=batches["records_sum"] / batches["records_count"] if batches else 0.0,
     )
+
+
+def typical(runs: Sequence[Latency]) -> list[Latency]:
+    """One for each contender: of every figure the median over its rounds."""
+    own = {run.contender: [each for each in runs if each.contender == run.contender] for run in runs}
+    return [
+        replace(each[0], **{field: median(getattr(run, field) for run in each) for field in FIGURES})
+        for each in own.values()
+    ]
 
 
 def latencies_of(received: Path, start: float) -> NDArray[np.float64]:

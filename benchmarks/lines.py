@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks.latency import typical
 from benchmarks.results import TIMES, Results, Spread, bars, ratio, warm
 from benchmarks.throughput import Run
 
@@ -33,7 +34,10 @@ def sections(results: Results) -> Iterator[tuple[str, list[Line]]]:
         ("The bars", list(_bars(results))),
         ("Throughput, events a second", list(_throughput(results.throughput))),
         ("Batch sizes, events a second", list(_batches(results))),
-        ("Latency at 10,000 events/s: p50, and p90 / p99 / p99.9 in ms", list(_latencies(results))),
+        (
+            "Latency at 10,000 events/s: p50, and p90 / p99 / p99.9 in ms, medians of the rounds",
+            list(_latencies(results)),
+        ),
         ("Where the worker's time goes, µs an event, each step alone", list(_stages(results))),
         ("Memory of the worker", list(_soak(results))),
         ("Batch scoring, rows a second of one core", list(_batch(results))),
@@ -80,7 +84,7 @@ def _batches(results: Results) -> Iterator[Line]:
 
 
 def _latencies(results: Results) -> Iterator[Line]:
-    for latency in results.latency:
+    for latency in typical(results.latency):
         batch = f", batches of {latency.batch:,.0f}" if latency.batch else ""
         yield Line(
             f"{latency.contender}{batch}",

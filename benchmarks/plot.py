@@ -8,6 +8,7 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from benchmarks.latency import typical
 from benchmarks.results import NAIVE, Results, Spread, warm
 
 OURS, OTHERS = "#1f6f8b", "#b8b8b8"
@@ -69,7 +70,7 @@ def _batches(place: Axes, results: Results) -> None:
 
 
 def _latency(place: Axes, results: Results) -> None:
-    for latency in results.latency:
+    for latency in typical(results.latency):
         points = [latency.p50, latency.p90, latency.p99, latency.p999]
         place.plot(["p50", "p90", "p99", "p99.9"], points, marker="o", label=latency.contender)
     place.set_ylim(bottom=0)
