@@ -19,6 +19,8 @@ _MOST_UNKNOWN = 10_000
 _NOT_FOUND = frozenset({40401, 40402, 40403})
 """No such subject, version, schema. A plain 404 is another matter: the address is not that of a registry."""
 
+_TRIES = 3
+
 _CLIENT = {"timeout": 5, "max.retries": 2, "retries.wait.ms": 100, "retries.max.wait.ms": 500}
 _NUMBERS = {"timeout", "max.retries", "retries.wait.ms", "retries.max.wait.ms", "cache.capacity"}
 
@@ -113,13 +115,23 @@ class RegistryClient:
 
         Raises ConfigurationError if the registry holds it to be incompatible with what is there.
         """
-        text = json.dumps(schema)
+        register = methodcaller("register_schema", subject, Schema(json.dumps(schema), "AVRO"))
         try:
-            return self._schema_id(self._call(methodcaller("register_schema", subject, Schema(text, "AVRO"))))
+            return self._schema_id(self._despite_rivals(register))
         except SchemaRegistryError as error:
             raise ConfigurationError(
                 f"The schema registry at {self._shown} refuses the schema for {subject}: {error.error_message}."
             ) from error
+
+    def _despite_rivals(self, register: Callable[[SchemaRegistryClient], Any]) -> Any:
+        """Of several that register a new subject at once Apicurio refuses all but one, as if it were incompatible."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self._call(register)
+            except SchemaRegistryError as error:
+                if error.http_status_code != HTTPStatus.CONFLICT:
+                    raise
+        return self._call(register)
 
     def _schema_id(self, answer: Any) -> int:
         if not isinstance(answer, int) or not 0 <= answer <= LARGEST_ID:

@@ -3,6 +3,7 @@
 import io
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import fastavro
 import pytest
@@ -81,6 +82,15 @@ def test_a_subject_that_does_not_exist_yet_is_no_obstacle(schema_registry, subje
     columns = reader.read([payload(first, FIRST, {"id": "a", "amount": 1.5})])
 
     assert columns.columns["id"].to_list() == [b"a"]
+
+
+def test_workers_that_start_together_register_one_schema(schema_registry, subject):
+    """Apicurio tells all but the first that the subject exists already, with the status of an incompatible schema."""
+    registries = [RegistryClient(schema_registry, [subject]) for _ in range(8)]
+    with ThreadPoolExecutor(len(registries)) as pool:
+        ids = list(pool.map(lambda registry: registry.register(subject, load("decision")), registries))
+
+    assert len(set(ids)) == 1
 
 
 def test_registering_a_schema_again_gives_the_same_id(schema_registry, subject):
