@@ -21,6 +21,8 @@ from fraudstream.commands.replay import replay
 from fraudstream.commands.rollout import rollout
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
+from fraudstream.commands.topics import SETTINGS as TOPICS_SETTINGS
+from fraudstream.commands.topics import topics
 from fraudstream.commands.train import train
 from schemas.errors import FraudstreamError
 
@@ -36,6 +38,7 @@ app.command()(demo)
 app.command()(train)
 app.add_typer(models, name="models")
 app.add_typer(rollout, name="rollout")
+app.command()(with_settings(topics, TOPICS_SETTINGS))
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))

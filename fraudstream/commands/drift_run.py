@@ -10,16 +10,24 @@ from consumer.stopping import Stopping
 from fraudstream import logs
 from fraudstream.commands.connection import connect
 from fraudstream.commands.score import STOP_SHARE
+from fraudstream.topics import create_reports
 
 SETTINGS = (
-    *("application", "environment", "group", "slot", "bootstrap_servers", "kafka", "consumer_kafka", "producer_kafka"),
+    *(
+        "application",
+        "environment",
+        "group",
+        "slot",
+        "bootstrap_servers",
+        "kafka",
+        "msk_iam_region",
+        "consumer_kafka",
+        "producer_kafka",
+    ),
     *("input_topic", "samples_topic", "drift_topic", "retrain_topic", "delivery"),
     *("drift_baselines", "model", "challenger", "store", "store_endpoint", "drift_unit", "drift_alarms"),
     *("metrics_host", "drift_metrics_port", "log_format", "log_level", "stop_seconds"),
 )
-
-KEPT_90_DAYS = {"cleanup.policy": "compact,delete", "retention.ms": str(90 * 24 * 60 * 60 * 1000)}
-"""Of what bears one key the last counts, until nobody asks any more."""
 
 
 def run(
@@ -40,9 +48,7 @@ def run(
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if create_topics:
-        connection = connect(settings)
-        for topic in (settings.drift_topic, settings.retrain_topic):
-            connection.create_topic(topic, 1, KEPT_90_DAYS)
+        create_reports(connect(settings), settings)
     logs.configure(settings.log_format, settings.log_level)
     with Stopping(STOP_SHARE * settings.stop_seconds) as stopping:
         from drift.run import DriftMonitor  # noqa: PLC0415 - SciPy takes a second to load

@@ -13,6 +13,7 @@ from consumer.stopping import Stopping
 from consumer.supervisor import Supervisor
 from fraudstream import logs
 from fraudstream.commands.connection import connect
+from fraudstream.topics import create_outputs
 from schemas.errors import FraudstreamError
 
 STOP_SHARE = 0.8
@@ -39,12 +40,7 @@ def score(
     fraudstream score --model model --create-topics
     """
     if create_topics:
-        connection = connect(settings)
-        partitions = len(connection.partitions(settings.input_topic))
-        for topic in (settings.decisions_topic, settings.dead_letters_topic):
-            connection.create_topic(topic, partitions)
-        if settings.sample_rate:
-            connection.create_topic(settings.samples_topic, 1)
+        create_outputs(connect(settings), settings)
     sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_worker).run())
 
 
