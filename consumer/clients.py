@@ -7,6 +7,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from consumer.msk import iam_properties
 from consumer.settings import WorkerSettings
 from schemas.errors import ConfigurationError
 
@@ -71,7 +72,7 @@ def consumer_properties(settings: WorkerSettings) -> dict[str, Any]:
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
     }
-    return defaults | _common(settings) | settings.kafka | settings.consumer_kafka | ours
+    return defaults | _common(settings) | kafka_properties(settings) | settings.consumer_kafka | ours
 
 
 def largest_message(settings: WorkerSettings) -> int:
@@ -101,12 +102,20 @@ def producer_maker(settings: WorkerSettings, largest: int = LARGEST_MESSAGE) -> 
         "partitioner": "murmur2_random",
         "delivery.report.only.error": True,
     }
-    given = defaults | _common(settings) | settings.kafka | settings.producer_kafka
+    given = defaults | _common(settings) | kafka_properties(settings) | settings.producer_kafka
 
     def make(own: Mapping[str, Any]) -> Producer:
         return make_client(Producer, given | {"acks": "all", "enable.idempotence": True} | dict(own))
 
     return make
+
+
+def kafka_properties(settings: WorkerSettings) -> dict[str, Any]:
+    """What every client of the settings is given: the user's properties, over how to be known to MSK by IAM.
+
+    Raises ConfigurationError where that cannot be.
+    """
+    return (iam_properties(settings.msk_iam_region) if settings.msk_iam_region else {}) | settings.kafka
 
 
 def _common(settings: WorkerSettings) -> dict[str, Any]:
@@ -130,4 +139,4 @@ def log_error(error: KafkaError) -> None:
 
 def admin_client(settings: WorkerSettings, on_error: Callable[[KafkaError], None] = log_error) -> AdminClient:
     """An admin client; keep it in a variable, or its futures fail."""
-    return make_client(AdminClient, _common(settings) | settings.kafka | {"error_cb": on_error})
+    return make_client(AdminClient, _common(settings) | kafka_properties(settings) | {"error_cb": on_error})

@@ -90,6 +90,11 @@ class WorkerSettings(BaseModel):
     kafka: dict[str, str] = Field(
         default_factory=dict, description="Any librdkafka property, for TLS, SASL and tuning alike."
     )
+    msk_iam_region: str | None = Field(
+        None,
+        pattern=r"^[a-z]{2}(-[a-z]+)+-\d$",
+        description="AWS region of an Amazon MSK cluster that knows us by IAM (extra msk), over TLS; unset elsewhere.",
+    )
     allow_plaintext: bool = Field(
         default=False, description="Speak unencrypted to brokers beyond this machine; where the network is your own."
     )
@@ -237,8 +242,9 @@ class WorkerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _encrypted_beyond_loopback(self) -> "WorkerSettings":
+        by_iam = {"security.protocol": "SASL_SSL"} if self.msk_iam_region else {}
         for own in ({}, self.consumer_kafka, self.producer_kafka):
-            server = exposed(self.bootstrap_servers, self.kafka | own)
+            server = exposed(self.bootstrap_servers, by_iam | self.kafka | own)
             if server is not None and not self.allow_plaintext:
                 raise ValueError(
                     f"transactions would travel to {server} (bootstrap_servers) unencrypted; set security.protocol "

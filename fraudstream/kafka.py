@@ -21,7 +21,7 @@ NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 class Connection:
     """One cluster, asked before anything is sent to it or read from it."""
 
-    def __init__(self, bootstrap_servers: str, properties: Mapping[str, str]) -> None:
+    def __init__(self, bootstrap_servers: str, properties: Mapping[str, Any]) -> None:
         """Raises ConfigurationError for a property that librdkafka does not know."""
         self.bootstrap_servers = bootstrap_servers
         self.given = dict(properties)

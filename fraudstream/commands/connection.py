@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from consumer.clients import kafka_properties
 from consumer.settings import WorkerSettings
 from fraudstream.commands.options import CONFIG_OPTION
 from fraudstream.kafka import Connection
@@ -37,8 +38,11 @@ def settings_of(
 
 
 def connect(settings: WorkerSettings) -> Connection:
-    """The cluster of the settings. Raises ConfigurationError for a property that librdkafka does not know."""
-    return Connection(settings.bootstrap_servers, settings.kafka)
+    """The cluster of the settings.
+
+    Raises ConfigurationError for a property that librdkafka does not know, or where MSK's IAM cannot be used.
+    """
+    return Connection(settings.bootstrap_servers, kafka_properties(settings))
 
 
 def pairs(option: str, words: list[str] | None) -> dict[str, str]:

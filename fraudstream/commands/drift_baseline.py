@@ -31,7 +31,16 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415
 
 SETTINGS = (
-    *("store", "store_endpoint", "bootstrap_servers", "kafka", "consumer_kafka", "input_topic", "samples_topic"),
+    *(
+        "store",
+        "store_endpoint",
+        "bootstrap_servers",
+        "kafka",
+        "msk_iam_region",
+        "consumer_kafka",
+        "input_topic",
+        "samples_topic",
+    ),
 )
 
 

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415
 
 SETTINGS = (
-    *("bootstrap_servers", "kafka", "consumer_kafka", "drift_topic", "drift_baselines", "model", "challenger"),
+    *(
+        "bootstrap_servers",
+        "kafka",
+        "msk_iam_region",
+        "consumer_kafka",
+        "drift_topic",
+        "drift_baselines",
+        "model",
+        "challenger",
+    ),
     *("store", "store_endpoint"),
 )
 

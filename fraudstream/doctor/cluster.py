@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from consumer import rights
-from consumer.clients import make_client, producer_maker
+from consumer.clients import kafka_properties, make_client, producer_maker
 from consumer.faults import refused
 from consumer.patience import patiently
 from consumer.settings import Delivery, WorkerSettings
@@ -32,7 +32,7 @@ class Cluster:
         self._settings = settings
         self._complaints: list[KafkaError] = []
         ours = {"bootstrap.servers": settings.bootstrap_servers, "log_level": 0, "error_cb": self._complaints.append}
-        self._admin = make_client(AdminClient, settings.kafka | ours)
+        self._admin = make_client(AdminClient, kafka_properties(settings) | ours)
         self._prefix = f"{settings.application}.{settings.environment}.{settings.group}."
 
     def findings(self) -> Iterator[Finding]:
