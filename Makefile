@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 KILLS := 25
 EVENTS := 100000
 
-.PHONY: help demo test lint bench bench-drift chaos kafka kafka-stop lock clean
+.PHONY: help demo up down test lint bench bench-drift chaos kafka kafka-stop lock clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -13,6 +13,12 @@ help: ## list what can be made
 
 demo: $(VENV)/ready ## watch real card transactions being scored, on this machine alone
 	@$(BIN)/fraudstream demo
+
+up: ## everything on one machine, in containers: Kafka, workers, monitor, dashboards (needs Docker; docs/deploy.md)
+	@docker compose up --build --detach
+
+down: ## end it; what was written stays in its volumes
+	@docker compose down
 
 test: $(VENV)/ready ## every test, with a real Apache Kafka (REQUIRE_KAFKA=1: its absence is a failure)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
