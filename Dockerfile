@@ -39,6 +39,8 @@ ENV PATH=/opt/fraudstream/bin:$PATH \
     FRAUDSTREAM_LOG_FORMAT=json
 USER 10001:10001
 WORKDIR /tmp
+# Where the root is read-only and nobody mounts anything; on Fargate a volume has the owner and rights of this one.
+VOLUME /tmp
 EXPOSE 9464 9564
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 CMD ["python", "-m", "deploy.probe", "livez"]

