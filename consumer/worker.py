@@ -223,6 +223,9 @@ class Worker:
         self._plan = plan
         self._columnar = True
         self._halted = False
+        self.metrics.slot.labels(settings.slot_id).set(1)
+        self.metrics.ready.set_function(self._is_ready)
+        self.metrics.loop_age.set_function(lambda: time.monotonic() - self._beat)
 
     def run(self) -> None:
         """Score until SIGTERM or SIGINT; the batch in hand is committed or abandoned whole."""
@@ -290,14 +293,18 @@ class Worker:
         self.metrics.observe_verdict(verdict)
         self.metrics.event_latency.observe((now - verdict.decisions.event_time) / 1000)
         self.metrics.broker_latency.observe((now - records.broker_times(BROKER_TIMES_A_BATCH)) / 1000)
+        self.metrics.observe_decided(records.last_times())
 
     def _observe_loop(self) -> None:
         self.metrics.assigned.set(len(self._loop.assigned))
         self.metrics.halted.set(self._halted)
         self.metrics.stopped.set(len(self._loop.stopped))
-        self.metrics.rebalances.set(self._loop.rebalances)
-        self.metrics.rewinds.set(self._loop.rewinds)
-        self.metrics.replacements.set(self._delivery.replacements)
+        self.metrics.observe_loop(
+            rebalances=self._loop.rebalances,
+            rewinds=self._loop.rewinds,
+            replacements=self._delivery.replacements,
+            fences=self._delivery.fences,
+        )
         serving = self._in_force.swap()
         if self._columnar and serving is not None and not serving.reader.columnar:
             self._columnar = False
