@@ -8,13 +8,37 @@ from pathlib import Path
 from deploy.jvm import CACHE, locked
 from schemas.errors import ConfigurationError
 
-PACKAGES = {"prometheus": "prometheus", "promtool": "prometheus", "amtool": "prometheus-alertmanager"}
-"""Which package has which program."""
+PACKAGES = {
+    "prometheus": ("prometheus", "prometheus"),
+    "promtool": ("prometheus", "promtool"),
+    "alertmanager": ("prometheus-alertmanager", "prometheus-alertmanager"),
+    "amtool": ("prometheus-alertmanager", "amtool"),
+}
+"""Which package has which program, and its name there."""
+
+# Debian's Alertmanager reads its own templates from this place and no other.
+_AT_HOME = 'mount --bind "$0" /usr/share && exec "$@"'
 
 
 def tool(name: str) -> str:
     """The path of a program in PACKAGES. Raises ConfigurationError where it can neither be found nor fetched."""
-    return shutil.which(name) or str(_unpacked(PACKAGES[name]) / "usr" / "bin" / name)
+    package, there = PACKAGES[name]
+    return shutil.which(name) or shutil.which(there) or str(_unpacked(package) / "usr" / "bin" / there)
+
+
+def alertmanager() -> list[str]:
+    """How to start Alertmanager: what unpacked it finds its files where it looks, in a mount namespace of its own.
+
+    Raises ConfigurationError where it cannot be fetched, or the machine lets nobody have such a namespace.
+    """
+    program = Path(tool("alertmanager"))
+    share = program.parents[1] / "share"
+    if not program.is_relative_to(CACHE):
+        return [str(program)]
+    alone = ["unshare", "--map-root-user", "--mount", "sh", "-c", _AT_HOME, str(share)]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode != 0:
+        raise ConfigurationError("no mount namespace is to be had here: put Alertmanager on the PATH")
+    return [*alone, str(program)]
 
 
 def _unpacked(package: str) -> Path:
