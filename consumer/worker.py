@@ -29,6 +29,7 @@ from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
+from consumer.tracing import Trace, Tracing
 from consumer.until import Until
 from consumer.wire import bounds_of, decision_encoder, roles_of, sample_encoder
 from schemas.columns import Columns
@@ -57,8 +58,10 @@ class Scoring:
         clock: Callable[[], float] = time.time,
         encode_sample: Callable[[Batch], bytes] | None = None,
         replay: str | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._in_force = in_force
+        self._trace = trace
         self._replay = replay
         self._encode = encode
         self._roles = roles_of(settings)
@@ -86,6 +89,7 @@ class Scoring:
         """Decode, decide and encode one batch."""
         if records.partitions.max() >= self._topics.input:
             self._ask_again()
+        begun_at = time.time_ns()
         started = time.perf_counter()
         serving, shadows = self._in_force.swap(), self._in_force.shadows
         assert serving is not None, "nothing is consumed before there is a model"
@@ -113,12 +117,17 @@ class Scoring:
             "encode": encoded - shadowed,
             "sample": time.perf_counter() - encoded,
         }
-        on_published = partial(self._note_published, records, verdict, bad)
+        trace = None if self._trace is None else partial(self._trace, records, begun_at, seconds)
+        on_published = partial(self._note_published, records, verdict, bad, trace)
         return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
 
-    def _note_published(self, records: RecordBatch, verdict: Verdict, bad: NDArray[np.bool_]) -> None:
+    def _note_published(
+        self, records: RecordBatch, verdict: Verdict, bad: NDArray[np.bool_], trace: Callable[[int], None] | None
+    ) -> None:
         self._bad_records.published(bad)
         self._on_published(records, verdict)
+        if trace is not None:
+            trace(int(bad.sum()))
 
     def _ask_again(self) -> None:
         """The input has grown: whether the outputs have as many partitions is known no more."""
@@ -183,6 +192,11 @@ class Worker:
         self.metrics = WorkerMetrics(self._registry)
         self._source = source_of(settings, self.metrics) if plan is None else Pinned(settings, plan.decider)
         self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
+        self._tracing = (
+            None
+            if settings.otlp_endpoint is None
+            else Tracing(settings.otlp_endpoint, settings.group, settings.slot_id)
+        )
         cluster = Cluster(settings)
         cluster.check_rights()
         scoring = Scoring(
@@ -193,6 +207,7 @@ class Worker:
             self._observe,
             replay=None if plan is None else plan.name,
             encode_sample=sample_encoder(settings),
+            trace=None if self._tracing is None else self._tracing.trace,
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
@@ -248,6 +263,8 @@ class Worker:
             self._source.close()
             self._loop.close()
             self._in_force.close()
+            if self._tracing is not None:
+                self._tracing.close()
             server.close()
             log.info("stopped", slot=self.settings.slot_id)
 

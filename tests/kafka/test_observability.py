@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from otlp_collector import running_collector
 from prometheus_server import Prometheus, alerts, as_question, dashboards, expressions, rules, variables
 from served import document, put
 from worker_stream import Load, address_of, transactions, wait_until
@@ -48,6 +49,12 @@ def mixed(sample):
 
 
 @pytest.fixture
+def collector():
+    with running_collector() as made:
+        yield made
+
+
+@pytest.fixture
 def baseline(small_models, sandbox, tmp_path):
     """The file of the baseline of the control; the challenger has none."""
     model = from_files(small_models["1"], "a test", sandbox=sandbox)
@@ -57,11 +64,11 @@ def baseline(small_models, sandbox, tmp_path):
     return path
 
 
-def test_every_panel_and_every_rule_finds_what_it_asks_for(stream, store, baseline, sample, tool, tmp_path):
+def test_every_panel_and_every_rule_finds_what_it_asks_for(stream, store, baseline, sample, tool, collector, tmp_path):
     program = tool("prometheus")
     worker = stream.start(
         *("--store", store.root, "--rollout-poll-seconds", "0.5", "--sample-rate", "1"),
-        *("--consumer-kafka", "statistics.interval.ms=500"),
+        *("--consumer-kafka", "statistics.interval.ms=500", "--otlp-endpoint", collector.url),
     )
     monitor = stream.run(
         ("drift", "run"),
@@ -90,3 +97,5 @@ def test_every_panel_and_every_rule_finds_what_it_asks_for(stream, store, baseli
             for series, label in variables(page):
                 assert any(label in labels for labels, _ in prometheus.answer(series)), (name, series, label)
         assert prometheus.unhealthy_rules() == {}
+        wait_until(lambda: collector.spans)
+        assert {span.name for span in collector.spans} == {f"process {stream.input}"}
