@@ -21,8 +21,11 @@ log = structlog.get_logger()
 MOST_LINKS = 128
 """Of one batch, each to another trace: what the SDK keeps of a span unless told otherwise."""
 
-EXPORT_SECONDS = 2.0
-"""For one attempt to send, repetitions included: a worker that ends must not wait for a collector that is away."""
+EXPORT_SECONDS = 1.0
+"""For one attempt to send, repetitions included."""
+
+WAITING = 1024
+"""Spans that are kept until they are sent, half of them at a time: three attempts are what an end can wait for."""
 
 Trace = Callable[[RecordBatch, int, Mapping[str, float], int], None]
 """A batch that is published, when it began (ns since 1970), the seconds of its stages, how many records were bad."""
@@ -51,7 +54,7 @@ class Tracing:
             resource=Resource({"service.name": "fraudstream", "service.instance.id": slot}), shutdown_on_exit=False
         )
         exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, WAITING, max_export_batch_size=WAITING // 2))
         self._tracer = self._provider.get_tracer("fraudstream")
         self._group = group
 

@@ -1,6 +1,7 @@
 """Assemble one worker from its settings, check that it can work, and run it until told to stop."""
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
 from consumer.decide import Reasons, Rollout, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
+from consumer.emf import EmbeddedMetrics, Emitter
 from consumer.follow import source_of
 from consumer.health import HealthServer
 from consumer.in_force import InForce
@@ -251,6 +253,7 @@ class Worker:
             alive=lambda: time.monotonic() - self._beat < 120,
             ready=self._is_ready,
         )
+        emitter = self._emitter()
         try:
             log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
             self._source.start()
@@ -263,10 +266,17 @@ class Worker:
             self._source.close()
             self._loop.close()
             self._in_force.close()
-            if self._tracing is not None:
-                self._tracing.close()
+            for teller in (self._tracing, emitter):
+                if teller is not None:
+                    teller.close()
             server.close()
             log.info("stopped", slot=self.settings.slot_id)
+
+    def _emitter(self) -> Emitter | None:
+        if not self.settings.emf_seconds:
+            return None
+        metrics = EmbeddedMetrics(self._registry, {"group": self.settings.group, "slot": self.settings.slot_id})
+        return Emitter(metrics, self.settings.emf_seconds, _write_line)
 
     def _is_ready(self) -> bool:
         return bool(self._loop.assigned - self._loop.stopped) and not self._halted and not self._stopping.requested
@@ -327,6 +337,12 @@ class Worker:
             self._columnar = False
             log.warning("nested_schema", reason="nested fields are walked row by row, at the speed of Python")
         self.metrics.columnar.set(self._columnar)
+
+
+def _write_line(line: str) -> None:
+    # In one call: another thread's output must not come between.
+    sys.stdout.write(line)
+    sys.stdout.flush()
 
 
 def _spare_the_collector() -> None:

@@ -1,5 +1,6 @@
 """A real Prometheus scrapes a real run: no panel of a dashboard is empty, and no rule asks for what is not there."""
 
+import json
 import math
 
 import pytest
@@ -64,11 +65,14 @@ def baseline(small_models, sandbox, tmp_path):
     return path
 
 
-def test_every_panel_and_every_rule_finds_what_it_asks_for(stream, store, baseline, sample, tool, collector, tmp_path):
+def test_every_panel_and_every_rule_finds_what_it_asks_for(
+    stream, store, baseline, sample, tool, collector, capfd, tmp_path
+):
     program = tool("prometheus")
     worker = stream.start(
         *("--store", store.root, "--rollout-poll-seconds", "0.5", "--sample-rate", "1"),
         *("--consumer-kafka", "statistics.interval.ms=500", "--otlp-endpoint", collector.url),
+        *("--emf-seconds", "1"),
     )
     monitor = stream.run(
         ("drift", "run"),
@@ -99,3 +103,5 @@ def test_every_panel_and_every_rule_finds_what_it_asks_for(stream, store, baseli
         assert prometheus.unhealthy_rules() == {}
         wait_until(lambda: collector.spans)
         assert {span.name for span in collector.spans} == {f"process {stream.input}"}
+    told = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith('{"_aws"')]
+    assert sum(each["fraudstream_records_total"] for each in told) > A_SECOND
