@@ -11,6 +11,7 @@ from confluent_kafka import Message
 
 from consumer.dead_letters import Headers
 from consumer.records import RecordBatch
+from consumer.redact import redact
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -62,15 +63,16 @@ class Tracing:
         """Tell of a batch that was published just now."""
         from opentelemetry.trace import Link, SpanKind  # noqa: PLC0415
 
+        topic = redact(records.topic)
         span = self._tracer.start_span(
-            f"process {records.topic}",
+            f"process {topic}",
             kind=SpanKind.CONSUMER,
             links=[Link(context) for context in contexts(records)],
             start_time=begun_at,
             attributes={
                 "messaging.system": "kafka",
                 "messaging.operation.type": "process",
-                "messaging.destination.name": records.topic,
+                "messaging.destination.name": topic,
                 "messaging.consumer.group.name": self._group,
                 "messaging.batch.message_count": len(records),
                 "fraudstream.dead_letters": bad,

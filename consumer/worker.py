@@ -25,6 +25,7 @@ from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.pinned import Pinned
 from consumer.records import RecordBatch
+from consumer.redact import redact
 from consumer.replay import Plan
 from consumer.sampling import Batch
 from consumer.settings import Delivery as DeliveryMode
@@ -240,7 +241,7 @@ class Worker:
         self._plan = plan
         self._columnar = True
         self._halted = False
-        self.metrics.slot.labels(settings.slot_id).set(1)
+        self.metrics.slot.labels(redact(settings.slot_id)).set(1)
         self.metrics.ready.set_function(self._is_ready)
         self.metrics.loop_age.set_function(lambda: time.monotonic() - self._beat)
 
@@ -275,7 +276,8 @@ class Worker:
     def _emitter(self) -> Emitter | None:
         if not self.settings.emf_seconds:
             return None
-        metrics = EmbeddedMetrics(self._registry, {"group": self.settings.group, "slot": self.settings.slot_id})
+        dimensions = {"group": redact(self.settings.group), "slot": redact(self.settings.slot_id)}
+        metrics = EmbeddedMetrics(self._registry, dimensions)
         return Emitter(metrics, self.settings.emf_seconds, _write_line)
 
     def _is_ready(self) -> bool:
