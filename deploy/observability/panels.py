@@ -23,6 +23,7 @@ from grafana_foundation_sdk.models.dashboard import (
     FieldColorModeId,
     Threshold,
     ThresholdsMode,
+    VariableOption,
     VariableRefresh,
     VariableSort,
 )
@@ -201,6 +202,7 @@ def _variable(name: str, query: str) -> build.QueryVariable:
         .multi(True)
         .include_all(True)
         .all_value(".+")
+        .current(VariableOption(selected=True, text="All", value="$__all"))
     )
 
 
