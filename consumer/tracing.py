@@ -22,6 +22,9 @@ log = structlog.get_logger()
 MOST_LINKS = 128
 """Of one batch, each to another trace: what the SDK keeps of a span unless told otherwise."""
 
+LENGTH = 55
+"""Bytes of a header ``traceparent`` of version 00."""
+
 EXPORT_SECONDS = 1.0
 """For one attempt to send, repetitions included."""
 
@@ -102,7 +105,8 @@ def _parents(messages: Sequence[Message]) -> Iterator[str]:
     seen: set[bytes] = set()
     for message in messages:
         for name, value in cast("Headers", message.headers() or []):
-            if name == "traceparent" and isinstance(value, bytes) and value not in seen:
+            # Of another length it is none, and the SDK would complain of each.
+            if name == "traceparent" and isinstance(value, bytes) and len(value) == LENGTH and value not in seen:
                 seen.add(value)
                 yield value.decode("latin-1")
 
