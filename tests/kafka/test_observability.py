@@ -41,7 +41,7 @@ def stream(stream_of, kafka):
 
 
 def mixed(sample):
-    """Real transactions without end, a few of them unreadable, a few of them from before there were computers."""
+    """Real transactions without end, one in 200 of them cut short as well."""
     rows = [row | {"time": STEP_SECONDS * number} for number, row in enumerate(sample)]
     for number, (key, value) in enumerate(transactions(rows, 10**9)):
         yield key, value
