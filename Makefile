@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 KILLS := 25
 EVENTS := 100000
 
-.PHONY: help demo up down test lint bench bench-drift chaos kafka kafka-stop lock clean
+.PHONY: help demo up down test lint bench bench-drift chaos kafka kafka-stop lock clean dashboards
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -41,6 +41,9 @@ kafka: $(VENV)/ready ## start a real Kafka on 127.0.0.1:9092 for trying things
 
 kafka-stop: $(VENV)/ready ## stop it
 	@$(BIN)/python -m deploy.kafka stop
+
+dashboards: $(VENV)/ready ## write the dashboards for Grafana again, from their code
+	@$(BIN)/python -m deploy.observability
 
 lock: $(VENV)/uv ## pin every dependency again, with hashes
 	@$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \

@@ -77,6 +77,7 @@ class Delivery(Protocol):
     """How an outbox and the offsets behind it reach the broker."""
 
     replacements: int
+    fences: int
 
     def open(self) -> None:
         """Get ready to publish, before the consumer subscribes."""
@@ -106,6 +107,7 @@ class ExactlyOnce:
         self._turn = 0
         self._fences: deque[float] = deque(maxlen=FENCES_A_MINUTE)
         self.replacements = 0
+        self.fences = 0
 
     def open(self) -> None:
         """Initialise both producers: this fences whoever had the slot and aborts what it left open."""
@@ -145,6 +147,7 @@ class ExactlyOnce:
         self._producers[turn] = self._initialised(self._ids[turn])
 
     def _count_fence(self) -> None:
+        self.fences += 1
         self._fences.append(time.monotonic())
         if len(self._fences) == FENCES_A_MINUTE and self._fences[-1] - self._fences[0] < 60:
             raise self._slot_taken(f"it fenced this one {FENCES_A_MINUTE} times within a minute")
@@ -186,6 +189,7 @@ class AtLeastOnce:
         self._failed: list[KafkaError] = []
         self._producer: Producer | None = None
         self.replacements = 0
+        self.fences = 0
 
     def open(self) -> None:
         """Make the producer; it connects by itself."""

@@ -1,18 +1,21 @@
 """Every number a worker tells about itself, named and explained in one place."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from consumer.decide import Verdict
 from consumer.serving import Serving
+from consumer.waiting import Waiting
 from schemas.decision import Outcome
 
 LATENCY_SECONDS = (
@@ -92,7 +95,7 @@ class BatchHistogram(Collector):
 class WorkerMetrics:
     """The metrics of one worker, on the registry that is passed in."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"fraudstream_{name}", text, labels, registry=registry)
 
@@ -127,15 +130,33 @@ class WorkerMetrics:
         )
         self.scores = BatchHistogram("fraudstream_score", "Distribution of the scores.", SCORES, registry)
         self.lag = gauge("lag_records", "Records between the position and the last stable offset.", "partition")
+        self.lag_seconds = gauge(
+            "lag_seconds", "The most that a record which is not decided yet can have waited.", "partition"
+        )
+        self._waiting = Waiting()
+        self._clock = clock
         self._lagging: set[str] = set()
+        self.slot = gauge("slot_info", "1; the name of the slot, which no two processes may have at once.", "slot")
+        self.ready = gauge("ready", "1 while /readyz says so: the worker decides, or would if something came.")
+        self.loop_age = gauge("loop_age_seconds", "Time since the loop last came round; a batch is a round.")
+        gauge("clock_timestamp_seconds", "The time that this machine believes it is.").set_function(clock)
+        ProcessCollector(registry=registry)
         self.assigned = gauge("assigned_partitions", "Partitions that this worker owns.")
         self.stopped = gauge(
             "stopped_partitions", "Partitions that stand still: the offset to go on from is not in the topic."
         )
         self.halted = gauge("halted", "1 while nearly all records are bad: the worker keeps its place and tries again.")
-        self.rebalances = gauge("rebalances", "Assignments and revocations since the start.")
-        self.rewinds = gauge("rewinds", "Returns to the committed offsets since the start.")
-        self.replacements = gauge("producer_replacements", "Producers replaced after a failure since the start.")
+        self._since_the_start = {
+            "rebalances": counter("rebalances", "Assignments and revocations of partitions."),
+            "rewinds": counter("rewinds", "Returns to the committed offsets."),
+            "replacements": counter(
+                "producer_replacements", "Producers replaced after a failure; what it had is aborted."
+            ),
+            "fences": counter(
+                "producer_fences", "Producers among them that another process with this slot had fenced."
+            ),
+        }
+        self._counted = dict.fromkeys(self._since_the_start, 0)
         self.columnar = gauge("columnar", "1 while all schemas met are flat; 0: nested ones slow the worker down.")
         self.model = gauge("model_info", "1 for each model that serves.", "variant", "name", "version", "sha256")
         self.rollout_epoch = gauge("rollout_epoch", "Number of the rollout that serves.")
@@ -210,15 +231,39 @@ class WorkerMetrics:
         for stage, value in seconds.items():
             self.stage_seconds.labels(stage).observe(value)
 
+    def observe_loop(self, **totals: int) -> None:
+        """Take in how often each of these has happened since the start: rebalances, rewinds, replacements, fences."""
+        for name, total in totals.items():
+            self._since_the_start[name].inc(total - self._counted[name])
+            self._counted[name] = total
+
+    def observe_decided(self, broker_times: Mapping[int, float]) -> None:
+        """Note by partition the broker's time (s since 1970) of the newest record that was decided."""
+        for partition, broker_time in broker_times.items():
+            self._waiting.decided(partition, broker_time)
+
     def observe_statistics(self, text: str, topic: str) -> None:
         """Take the lag against the last stable offset from librdkafka's statistics (STATISTICS.md)."""
         partitions: dict[str, Any] = json.loads(text).get("topics", {}).get(topic, {}).get("partitions", {})
         for name, partition in partitions.items():
             if partition.get("fetch_state") == "active" and partition["ls_offset"] >= 0:
                 position = max(partition["app_offset"], partition["committed_offset"], partition["lo_offset"])
-                self.lag.labels(name).set(max(0, partition["ls_offset"] - position))
-                self._lagging.add(name)
+                self._observe_lag(name, max(0, partition["ls_offset"] - position))
         gone = {name for name in self._lagging if partitions.get(name, {}).get("fetch_state") != "active"}
         for name in gone:
             self.lag.remove(name)
+            self.lag_seconds.remove(name)
+            self._waiting.forget(int(name))
         self._lagging -= gone
+
+    def _observe_lag(self, partition: str, records: int) -> None:
+        self.lag.labels(partition).set(records)
+        self._waiting.behind(int(partition), records, self._clock())
+        if partition not in self._lagging:
+            # Asked at each scrape: a loop that stands still takes in no statistics.
+            age = partial(self._seconds_waited, int(partition))
+            self.lag_seconds.labels(partition).set_function(age)
+            self._lagging.add(partition)
+
+    def _seconds_waited(self, partition: int) -> float:
+        return self._waiting.seconds(partition, self._clock())

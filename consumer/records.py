@@ -49,6 +49,12 @@ class RecordBatch:
         """The records of these partitions: what is left when others were revoked."""
         return RecordBatch.of(self.topic, [m for m in self.messages if m.partition() in partitions])
 
+    def last_times(self) -> dict[int, float]:
+        """For each partition the broker timestamp of its last record here, in seconds since 1970."""
+        present, from_the_end = np.unique(self.partitions[::-1], return_index=True)
+        last = (self.messages[-1 - at] for at in from_the_end.tolist())
+        return {p: m.timestamp()[1] / 1000 for p, m in zip(present.tolist(), last, strict=True)}
+
     def broker_times(self, most: int) -> NDArray[np.float64]:
         """Broker timestamps in ms since 1970 of up to ``most`` records, evenly spread over the batch."""
         step = max(1, len(self.messages) // most)

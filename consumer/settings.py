@@ -212,6 +212,16 @@ class WorkerSettings(BaseModel):
         le=LARGEST_PORT,
         description="Their port for the first slot; each next slot takes the next port.",
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="OTLP/HTTP collector to which each batch is a span; needs the extra `otel`; none if unset.",
+    )
+    emf_seconds: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="Seconds between two lines of metrics for CloudWatch (EMF) on standard output; 0: none.",
+    )
     log_format: Annotated[str, Field(pattern="^(console|json)$", description="console or json.")] = "console"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="Least level logged.")] = "info"
     stop_seconds: float = Field(10, gt=0, le=3600, description="Time that a worker has to end after SIGTERM.")

@@ -1,6 +1,7 @@
 """Assemble one worker from its settings, check that it can work, and run it until told to stop."""
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
 from consumer.decide import Reasons, Rollout, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
+from consumer.emf import EmbeddedMetrics, Emitter
 from consumer.follow import source_of
 from consumer.health import HealthServer
 from consumer.in_force import InForce
@@ -23,12 +25,14 @@ from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.pinned import Pinned
 from consumer.records import RecordBatch
+from consumer.redact import redact
 from consumer.replay import Plan
 from consumer.sampling import Batch
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
+from consumer.tracing import Trace, Tracing
 from consumer.until import Until
 from consumer.wire import bounds_of, decision_encoder, roles_of, sample_encoder
 from schemas.columns import Columns
@@ -57,8 +61,10 @@ class Scoring:
         clock: Callable[[], float] = time.time,
         encode_sample: Callable[[Batch], bytes] | None = None,
         replay: str | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._in_force = in_force
+        self._trace = trace
         self._replay = replay
         self._encode = encode
         self._roles = roles_of(settings)
@@ -86,6 +92,7 @@ class Scoring:
         """Decode, decide and encode one batch."""
         if records.partitions.max() >= self._topics.input:
             self._ask_again()
+        begun_at = time.time_ns()
         started = time.perf_counter()
         serving, shadows = self._in_force.swap(), self._in_force.shadows
         assert serving is not None, "nothing is consumed before there is a model"
@@ -113,12 +120,17 @@ class Scoring:
             "encode": encoded - shadowed,
             "sample": time.perf_counter() - encoded,
         }
-        on_published = partial(self._note_published, records, verdict, bad)
+        trace = None if self._trace is None else partial(self._trace, records, begun_at, seconds)
+        on_published = partial(self._note_published, records, verdict, bad, trace)
         return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
 
-    def _note_published(self, records: RecordBatch, verdict: Verdict, bad: NDArray[np.bool_]) -> None:
+    def _note_published(
+        self, records: RecordBatch, verdict: Verdict, bad: NDArray[np.bool_], trace: Callable[[int], None] | None
+    ) -> None:
         self._bad_records.published(bad)
         self._on_published(records, verdict)
+        if trace is not None:
+            trace(int(bad.sum()))
 
     def _ask_again(self) -> None:
         """The input has grown: whether the outputs have as many partitions is known no more."""
@@ -183,6 +195,11 @@ class Worker:
         self.metrics = WorkerMetrics(self._registry)
         self._source = source_of(settings, self.metrics) if plan is None else Pinned(settings, plan.decider)
         self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
+        self._tracing = (
+            None
+            if settings.otlp_endpoint is None
+            else Tracing(settings.otlp_endpoint, settings.group, settings.slot_id)
+        )
         cluster = Cluster(settings)
         cluster.check_rights()
         scoring = Scoring(
@@ -193,6 +210,7 @@ class Worker:
             self._observe,
             replay=None if plan is None else plan.name,
             encode_sample=sample_encoder(settings),
+            trace=None if self._tracing is None else self._tracing.trace,
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
@@ -223,6 +241,9 @@ class Worker:
         self._plan = plan
         self._columnar = True
         self._halted = False
+        self.metrics.slot.labels(redact(settings.slot_id)).set(1)
+        self.metrics.ready.set_function(self._is_ready)
+        self.metrics.loop_age.set_function(lambda: time.monotonic() - self._beat)
 
     def run(self) -> None:
         """Score until SIGTERM or SIGINT; the batch in hand is committed or abandoned whole."""
@@ -233,6 +254,7 @@ class Worker:
             alive=lambda: time.monotonic() - self._beat < 120,
             ready=self._is_ready,
         )
+        emitter = self._emitter()
         try:
             log.info("started", slot=self.settings.slot_id, metrics_port=server.port)
             self._source.start()
@@ -245,8 +267,18 @@ class Worker:
             self._source.close()
             self._loop.close()
             self._in_force.close()
+            for teller in (self._tracing, emitter):
+                if teller is not None:
+                    teller.close()
             server.close()
             log.info("stopped", slot=self.settings.slot_id)
+
+    def _emitter(self) -> Emitter | None:
+        if not self.settings.emf_seconds:
+            return None
+        dimensions = {"group": redact(self.settings.group), "slot": redact(self.settings.slot_id)}
+        metrics = EmbeddedMetrics(self._registry, dimensions)
+        return Emitter(metrics, self.settings.emf_seconds, _write_line)
 
     def _is_ready(self) -> bool:
         return bool(self._loop.assigned - self._loop.stopped) and not self._halted and not self._stopping.requested
@@ -290,19 +322,29 @@ class Worker:
         self.metrics.observe_verdict(verdict)
         self.metrics.event_latency.observe((now - verdict.decisions.event_time) / 1000)
         self.metrics.broker_latency.observe((now - records.broker_times(BROKER_TIMES_A_BATCH)) / 1000)
+        self.metrics.observe_decided(records.last_times())
 
     def _observe_loop(self) -> None:
         self.metrics.assigned.set(len(self._loop.assigned))
         self.metrics.halted.set(self._halted)
         self.metrics.stopped.set(len(self._loop.stopped))
-        self.metrics.rebalances.set(self._loop.rebalances)
-        self.metrics.rewinds.set(self._loop.rewinds)
-        self.metrics.replacements.set(self._delivery.replacements)
+        self.metrics.observe_loop(
+            rebalances=self._loop.rebalances,
+            rewinds=self._loop.rewinds,
+            replacements=self._delivery.replacements,
+            fences=self._delivery.fences,
+        )
         serving = self._in_force.swap()
         if self._columnar and serving is not None and not serving.reader.columnar:
             self._columnar = False
             log.warning("nested_schema", reason="nested fields are walked row by row, at the speed of Python")
         self.metrics.columnar.set(self._columnar)
+
+
+def _write_line(line: str) -> None:
+    # In one call: another thread's output must not come between.
+    sys.stdout.write(line)
+    sys.stdout.flush()
 
 
 def spare_the_collector() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -101,6 +101,7 @@ class MonitorMetrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"fraudstream_drift_{name}", text, labels, registry=registry)
 
+        ProcessCollector(registry=registry)
         self.latest = LatestReports(registry)
         self.samples = Counter("fraudstream_drift_samples", "Records of the sample topic read.", registry=registry)
         self.unreadable = Counter(

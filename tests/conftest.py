@@ -18,6 +18,7 @@ from s3_proxy import Proxy
 from deploy.jvm import Server, free_ports, is_listening, wait_until
 from deploy.kafka.broker import answers, running_broker, server_properties
 from deploy.mlflow.server import running_mlflow
+from deploy.observability.tools import tool as observability_tool
 from deploy.registry.server import running_registry
 from models import artifact
 from models.sandbox import Sandbox
@@ -108,6 +109,19 @@ def mlflow_server():
 
 
 @pytest.fixture(scope="session")
+def tool():
+    """A function from the name of a program of Prometheus or Alertmanager to its path."""
+
+    def find(name):
+        try:
+            return observability_tool(name)
+        except ConfigurationError as error:
+            skip_unless_required(error)
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def moto_port(tmp_path_factory):
     """The port of a real HTTP server that speaks S3."""
     (port,) = free_ports(1)
@@ -154,9 +168,13 @@ def enter_or_skip(stack, server):
     try:
         return stack.enter_context(server)
     except ConfigurationError as error:
-        if os.environ.get("REQUIRE_KAFKA") == "1":
-            raise
-        pytest.skip(str(error))
+        skip_unless_required(error)
+
+
+def skip_unless_required(error):
+    if os.environ.get("REQUIRE_KAFKA") == "1":
+        raise error
+    pytest.skip(str(error))
 
 
 def docker_answers():

@@ -214,6 +214,8 @@ def test_three_fences_in_a_minute_name_the_slot(broker, exactly_once):
     with pytest.raises(ConfigurationError, match=r"slot app\.env\.group\.0 is used by another live process"):
         exactly_once.publish(outbox(), PLACE)
 
+    assert exactly_once.fences == 3
+
 
 def test_a_member_that_was_replaced_names_the_slot_at_once(broker, exactly_once):
     broker.errors["offsets"] = [error(KafkaError.FENCED_INSTANCE_ID, abort=True)]

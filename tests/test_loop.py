@@ -126,6 +126,7 @@ class Publisher:
         self.gate = threading.Event()
         self.gate.set()
         self.replacements = 0
+        self.fences = 0
 
     def open(self):
         pass

@@ -117,3 +117,35 @@ def test_a_port_that_is_taken_is_named(registry):
             HealthServer("127.0.0.1", server.port, registry, alive=lambda: True, ready=lambda: True)
     finally:
         server.close()
+
+
+def statistics(**partition):
+    known = {"fetch_state": "active", "lo_offset": 0, "committed_offset": 0} | partition
+    return json.dumps({"topics": {"in": {"partitions": {"0": known}}}})
+
+
+def test_lag_in_seconds_grows_while_nothing_is_decided(registry):
+    now = [1000.0]
+    metrics = WorkerMetrics(registry, clock=lambda: now[0])
+    metrics.observe_decided({0: 980.0})
+    metrics.observe_statistics(statistics(ls_offset=90, app_offset=40), "in")
+
+    now[0] = 1010.0
+
+    assert registry.get_sample_value("fraudstream_lag_seconds", {"partition": "0"}) == 30
+    metrics.observe_statistics(statistics(ls_offset=90, app_offset=90), "in")
+    assert registry.get_sample_value("fraudstream_lag_seconds", {"partition": "0"}) == 0
+    metrics.observe_statistics(statistics(ls_offset=90, app_offset=90, fetch_state="none"), "in")
+    assert registry.get_sample_value("fraudstream_lag_seconds", {"partition": "0"}) is None
+
+
+def test_what_happened_since_the_start_is_counted_once(registry):
+    metrics = WorkerMetrics(registry)
+
+    for replacements in (0, 2, 2, 3):
+        metrics.observe_loop(rebalances=1, rewinds=replacements, replacements=replacements, fences=1)
+
+    assert registry.get_sample_value("fraudstream_producer_replacements_total") == 3
+    assert registry.get_sample_value("fraudstream_rewinds_total") == 3
+    assert registry.get_sample_value("fraudstream_rebalances_total") == 1
+    assert registry.get_sample_value("fraudstream_producer_fences_total") == 1

@@ -1,6 +1,5 @@
 """The rollout changes while transactions flow: each is decided once, by the models of one rollout and no other."""
 
-import threading
 import time
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from served import document, m, put
 from worker_stream import (
+    Load,
     address_of,
     assert_in_order_per_key,
     ids_of,
@@ -52,29 +52,6 @@ def start(stream, store, slot=0):
     return stream.start(*options, slot=slot)
 
 
-class Load:
-    """Transactions at a steady rate on a thread of their own, until they are told to end or there were enough."""
-
-    def __init__(self, stream, sample, most, a_second):
-        self.count, self.ended = 0, threading.Event()
-        self._records, self._step = transactions(sample, most), a_second // 20
-        self._thread = threading.Thread(target=stream.publish, args=(self._paced(),))
-
-    def _paced(self):
-        while not self.ended.wait(0.05):
-            for record in islice(self._records, self._step):
-                self.count += 1
-                yield record
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        self._thread.join()
-
-
 class Rollouts:
     """The rollouts of a store, by epoch, as they were written."""
 
@@ -101,7 +78,7 @@ def test_promotions_ramps_and_a_rollback_under_load_lose_double_and_mix_nothing_
     rollouts = Rollouts(store, document("few"))
     workers = [start(stream, store, slot) for slot in (0, 1)]
     wait_until(lambda: all(metric(worker, "assigned_partitions") == 2 for worker in workers), 60)
-    with Load(stream, sample, most=90_000, a_second=1_500) as load:
+    with Load(stream, transactions(sample, 90_000), a_second=1_500) as load:
         wait_until(lambda: stream.committed() > 1_000)
         for change in (
             (rollout_changes.shadow, m("2")),

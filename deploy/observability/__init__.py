@@ -1,0 +1,1 @@
+"""What Prometheus, Alertmanager and Grafana are told of fraudstream, and those programs themselves for tests."""
