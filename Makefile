@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 KILLS := 25
 EVENTS := 100000
 
-.PHONY: help demo up down test lint bench bench-drift chaos kafka kafka-stop lock clean dashboards
+.PHONY: help demo up down test lint bench bench-drift chaos kafka kafka-stop lock clean dashboards faults
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -35,6 +35,9 @@ bench-drift: $(VENV)/ready ## the tests of drift beside their peers, and their a
 
 chaos: $(VENV)/ready ## kill workers and the broker under load, and audit what they decided: KILLS=25 EVENTS=100000
 	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) --events $(EVENTS)
+
+faults: $(VENV)/ready ## break the network, the broker and its disk under load (needs Go), and audit what was decided
+	@$(BIN)/python -m benchmarks.chaos --suite faults --events 50000
 
 kafka: $(VENV)/ready ## start a real Kafka on 127.0.0.1:9092 for trying things
 	@$(BIN)/python -m deploy.kafka start

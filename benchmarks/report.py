@@ -15,8 +15,6 @@ from rich.table import Table
 from benchmarks.lines import HEADER, sections
 from benchmarks.results import Results, bars
 
-MARKERS = ("<!-- measured -->", "<!-- /measured -->")
-
 
 def machine() -> dict[str, str]:
     """What a reader must know to compare; never the name of a host or a path."""
@@ -55,9 +53,9 @@ def update_docs(page: Path, results: Results, command: str) -> None:
     put_into(page, _markdown(results, command))
 
 
-def put_into(page: Path, lines: Iterable[str]) -> None:
-    """Put the lines between the markers of ``page``; the text around it stays."""
-    begin, end = MARKERS
+def put_into(page: Path, lines: Iterable[str], name: str = "measured") -> None:
+    """Put the lines between the markers of this name in ``page``; the text around them stays."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     measured = "\n".join([begin, *lines, end])
     text = re.sub(f"{begin}.*{end}", lambda _: measured, page.read_text(), flags=re.DOTALL)
     page.write_text(text)

@@ -16,6 +16,13 @@ log = structlog.get_logger()
 LARGEST_MESSAGE = 2_000_000
 """Bytes of one record, unless `message.max.bytes` says otherwise."""
 
+NO_REBOOTSTRAP: dict[str, Any] = {"metadata.recovery.strategy": "none"}
+"""For every client that lives on when the brokers go away.
+
+Re-bootstrapping (KIP-899, the default) when the last broker disconnects leaves partitions with the broker handle that
+it drops: nothing is sent any more, and the producer cannot be destroyed (librdkafka 2.16.0).
+"""
+
 Client = TypeVar("Client", bound=Consumer | Producer | AdminClient)
 
 
@@ -119,14 +126,13 @@ def kafka_properties(settings: WorkerSettings) -> dict[str, Any]:
 
 
 def _common(settings: WorkerSettings) -> dict[str, Any]:
-    return {
+    return NO_REBOOTSTRAP | {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": settings.slot_id,
         "error_cb": log_error,
         "log.connection.close": False,
-        # Re-bootstrapping (KIP-899, the default) when the last broker disconnects leaves partitions with the broker
-        # handle that it drops: nothing is sent any more, and the producer cannot be destroyed (librdkafka 2.16.0).
-        "metadata.recovery.strategy": "none",
+        # Brokers that come back are found within a second, not ten.
+        "reconnect.backoff.max.ms": 1_000,
         # One line a failure is enough: with the broker down librdkafka logs about twenty a second.
         "log_level": 3,
     }

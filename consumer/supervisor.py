@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 import structlog
 
 from consumer.settings import WorkerSettings
+from consumer.topics import BrokerUnavailableError
 
 log = structlog.get_logger()
 
@@ -21,6 +22,11 @@ LONGEST_PAUSE_SECONDS = 30.0
 FORGIVEN_AFTER_SECONDS = 60.0
 FINAL_EXIT_CODES = (77, 78)
 """A missing right and a wrong setting do not mend themselves by trying again."""
+NO_BROKER = 69
+"""What ``target`` returns when no broker answers (EX_UNAVAILABLE of sysexits.h).
+
+At the first start of a slot the setting may be wrong, and that is final; once the slot has run, it is an outage.
+"""
 
 
 @dataclass(slots=True)
@@ -32,6 +38,7 @@ class _Slot:
     started: float = 0.0
     restart_at: float = 0.0
     failures: int = 0
+    has_run: bool = False
 
 
 def pause_after(failures: int) -> float:
@@ -79,8 +86,11 @@ class Supervisor:
             return 0
         code = slot.process.exitcode or 0
         slot.process = None
+        if code == NO_BROKER and not slot.has_run:
+            code = BrokerUnavailableError.exit_code
         if code in FINAL_EXIT_CODES:
             return code
+        slot.has_run = True
         slot.failures = 1 if now - slot.started > FORGIVEN_AFTER_SECONDS else slot.failures + 1
         slot.restart_at = now + pause_after(slot.failures)
         log.warning("worker_fell", slot=slot.settings.slot_id, exit_code=code, restart_in=slot.restart_at - now)

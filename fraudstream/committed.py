@@ -11,8 +11,8 @@ from consumer.records import RecordBatch
 from fraudstream.kafka import Connection, sentence
 from schemas.errors import FraudstreamError
 
-PATIENCE_SECONDS = 60.0
-"""Longer than a transaction may stay open by default before the brokers abort it."""
+PATIENCE_SECONDS = 75.0
+"""Longer than a transaction stays open by default: 60 s, and up to 10 until the brokers look and abort it."""
 _CHUNK = 10_000
 
 
@@ -33,7 +33,7 @@ def read(consumer: Consumer, topic: str, spans: Sequence[Span], moved: Callable[
     """The committed records of the spans, per partition in order. ``moved`` is told how many offsets are behind.
 
     Whether a span was read is judged by position: markers and aborted records take offsets and are no records.
-    Raises FraudstreamError where an open transaction holds readers back for a minute.
+    Raises FraudstreamError where an open transaction holds readers back for so long.
     """
     progress = _Progress(consumer, topic, spans)
     consumer.assign([TopicPartition(topic, span.partition, span.start) for span in spans if len(span)])

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from consumer import rights
-from consumer.clients import make_client
+from consumer.clients import NO_REBOOTSTRAP, make_client
 from consumer.faults import refused
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 
@@ -27,7 +27,7 @@ class Connection:
         self.given = dict(properties)
         self._complaints: list[KafkaError] = []
         # log_level 0: what librdkafka would log comes back as an error, and that becomes the one sentence.
-        self.properties: dict[str, Any] = {"log_level": 0} | dict(properties)
+        self.properties: dict[str, Any] = {"log_level": 0} | NO_REBOOTSTRAP | dict(properties)
         self.properties["bootstrap.servers"] = bootstrap_servers
         self._admin = make_client(AdminClient, self.properties | {"error_cb": self._complaints.append})
 

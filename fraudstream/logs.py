@@ -1,10 +1,12 @@
 """Write what happens to standard error as one line an event, for people or for machines, without card numbers."""
 
+import contextlib
 import logging
 import sys
 import threading
 import traceback
 from types import TracebackType
+from typing import TextIO
 
 import structlog
 
@@ -21,6 +23,7 @@ def configure(log_format: str, level: str) -> None:
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     )
+    stderr = sys.stderr
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -31,13 +34,31 @@ def configure(log_format: str, level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _Log(stderr),
     )
+
+
+def _write(line: str, file: TextIO) -> None:
+    """A line that cannot be written (a full disk, a closed pipe) is lost, and nothing else."""
+    with contextlib.suppress(OSError):
+        print(line, file=file, flush=True)
+
+
+class _Log:
+    """What structlog hands its lines to."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def msg(self, line: str) -> None:
+        _write(line, self._file)
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def complain(error: Exception) -> None:
     """The sentence for the person."""
-    print(f"fraudstream: {redact(str(error))}", file=sys.stderr)  # noqa: T201 - this is how it is said
+    _write(f"fraudstream: {redact(str(error))}", sys.stderr)
 
 
 def guard() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from consumer.settings import WorkerSettings
-from consumer.supervisor import Supervisor, pause_after
+from consumer.supervisor import NO_BROKER, Supervisor, pause_after
 
 
 def die_until_third_life(settings):
@@ -27,6 +27,20 @@ def die_until_third_life(settings):
 
 def refuse(settings):
     return 78
+
+
+def find_no_broker(settings):
+    """Each time but the first, when there is a broker, and the process is killed."""
+    lives = Path(settings.application)
+    with lives.open("a") as file:
+        file.write("x")
+    if lives.stat().st_size == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return NO_BROKER
+
+
+def never_find_a_broker(settings):
+    return NO_BROKER
 
 
 def ignore_the_request_to_end(settings):
@@ -73,6 +87,24 @@ def test_a_killed_worker_is_restarted_in_its_slot(tmp_path):
 
 def test_a_configuration_error_ends_all_workers(tmp_path):
     supervisor, exit_code = start(refuse, tmp_path / "unused", workers=2)
+    supervisor.join(20)
+
+    assert exit_code.recv() == 78
+
+
+def test_brokers_that_go_away_after_a_slot_has_run_are_waited_for(tmp_path):
+    supervisor, exit_code = start(find_no_broker, tmp_path / "lives")
+    lives = tmp_path / "lives"
+
+    wait_until(lambda: lives.exists() and lives.stat().st_size >= 4)
+    os.kill(supervisor.pid, signal.SIGTERM)
+    supervisor.join(10)
+
+    assert exit_code.recv() == 0
+
+
+def test_brokers_that_do_not_answer_the_first_start_are_a_wrong_setting(tmp_path):
+    supervisor, exit_code = start(never_find_a_broker, tmp_path / "unused", workers=2)
     supervisor.join(20)
 
     assert exit_code.recv() == 78

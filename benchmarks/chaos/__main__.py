@@ -4,6 +4,8 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Iterator
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,16 +14,29 @@ from rich.console import Console
 
 from benchmarks.bed import in_real_mix, train
 from benchmarks.chaos import report
+from benchmarks.chaos.faults import faults
 from benchmarks.chaos.play import Played, play
 from benchmarks.chaos.scenarios import scenarios
 from benchmarks.chaos.stage import Setting
-from deploy.kafka.broker import running_broker
+from deploy.jvm import free_ports
+from deploy.kafka.broker import Detour, running_broker
+from deploy.toxiproxy.server import running_link
 from schemas.errors import FraudstreamError
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 
 
+class Suite(StrEnum):
+    """What is broken: processes, or what lies between and below them."""
+
+    KILLS = "kills"
+    FAULTS = "faults"
+
+
 def main(
+    suite: Annotated[Suite, typer.Option(help="Break processes, or the network, the broker and its disk.")] = (
+        Suite.KILLS
+    ),
     kills: Annotated[int, typer.Option(min=1, help="How often a worker is killed.")] = 25,
     events: Annotated[
         int, typer.Option(min=1000, help="Transactions during the kills; the others get a fifth.")
@@ -34,15 +49,16 @@ def main(
     """Kill workers and the broker, abort, fence, rescale and restart, and audit the decisions after each.
 
     A reader of committed records looks on during the run. Exits 1 unless everything was clean. A run of all scenarios
-    takes some ten minutes on two cores, and rewrites the table of docs/reliability.md.
+    of a suite takes some ten minutes on two cores, and rewrites its table in docs/reliability.md.
     """
     console = Console(width=None if sys.stdout.isatty() else 150)
-    chosen = [each for each in scenarios(kills, broker_kills) if not only or each.name in only]
+    known = scenarios(kills, broker_kills) if suite is Suite.KILLS else faults()
+    chosen = [each for each in known if not only or each.name in only]
     if not chosen:
         raise typer.BadParameter(f"{only} is no scenario", param_hint="--only")
     played: list[Played] = []
     try:
-        with _laid_out(console, keep_logs) as setting:
+        with _laid_out(console, keep_logs, linked=suite is Suite.FAULTS) as setting:
             for scenario in chosen:
                 with console.status(f"{scenario.name}: {scenario.what}"):
                     played.append(play(setting, scenario, events // scenario.share, seed))
@@ -52,21 +68,27 @@ def main(
         sys.exit(error.exit_code)
     console.print(report.table(played))
     if not only:
-        report.update(PAGE, played, f"make chaos KILLS={kills} EVENTS={events}")
+        command = "make faults" if suite is Suite.FAULTS else f"make chaos KILLS={kills} EVENTS={events}"
+        report.update(PAGE, played, command, suite)
     sys.exit(0 if all(each.clean for each in played) else 1)
 
 
 @contextlib.contextmanager
-def _laid_out(console: Console, logs: Path | None) -> Iterator[Setting]:
-    """A broker, a model and a folder, for as long as the block lasts."""
-    with tempfile.TemporaryDirectory(prefix="fraudstream-chaos-") as scratch:
-        home = Path(scratch)
+def _laid_out(console: Console, logs: Path | None, *, linked: bool) -> Iterator[Setting]:
+    """A broker, a model and a folder, and a proxy before the broker if they are to be ``linked``, for the block."""
+    with contextlib.ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fraudstream-chaos-")))
         with console.status("training a model on the bundled sample"):
             train(home / "model")
         if logs is not None:
             logs.mkdir(parents=True)
-        with running_broker() as broker:
-            yield Setting(broker, home / "model", in_real_mix(), logs or home)
+        setting = partial(Setting, model=home / "model", source=in_real_mix(), home=logs or home)
+        if not linked:
+            yield setting(stack.enter_context(running_broker()))
+            return
+        behind, before = free_ports(2)
+        broker = stack.enter_context(running_broker(detour=Detour(behind, before)))
+        yield setting(broker, link=stack.enter_context(running_link(before, behind)))
 
 
 if __name__ == "__main__":

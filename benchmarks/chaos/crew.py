@@ -63,9 +63,14 @@ class Crew:
 
     def kill(self, worker: Worker) -> None:
         """SIGKILL, and a new one on the same slot."""
+        self.lose(worker)
+        self.start(worker.slot)
+
+    def lose(self, worker: Worker) -> None:
+        """SIGKILL, and nobody in its place."""
         worker.process.kill()
         self.killed += 1
-        self.start(worker.slot)
+        del self._workers[worker.slot]
 
     def stop(self, *slots: int) -> None:
         """Ask the workers of these slots to end; whoever does not end well is noted."""

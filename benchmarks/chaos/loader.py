@@ -32,7 +32,8 @@ class Loader(threading.Thread):
         self._properties = dict(properties)
         self._topic = topic
         self._source = source
-        self._publisher = Publisher(self._properties, topic)
+        # No scenario takes its broker away for longer.
+        self._publisher = Publisher(self._properties | {"message.timeout.ms": 180_000}, topic)
         self._gate = 0
         self._moved = threading.Condition()
         self._closed = False
@@ -42,6 +43,11 @@ class Loader(threading.Thread):
         with self._moved:
             self._gate = count
             self._moved.notify()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all is published that the gate lets through."""
+        return self.sent >= self._gate
 
     def close(self) -> None:
         """Publish what the gate lets through, and end."""
@@ -82,7 +88,9 @@ class Loader(threading.Thread):
         """Records that nobody may ever decide: the same cards, and ids that no other record has."""
         rows = self._source.stretch(10**9 + self.sent, size)
         with suppress(KafkaException):  # without a broker there is nobody to abort at
-            producer = Producer(self._properties | {"transactional.id": f"{self._topic}.aborted"})
+            # Left open by a broker that was killed, it holds up every worker until its time is over.
+            ours = {"transactional.id": f"{self._topic}.aborted", "transaction.timeout.ms": 10_000}
+            producer = Producer(self._properties | ours)
             producer.init_transactions(_SECONDS)
             producer.begin_transaction()
             for key, value in zip(rows.card_id.tolist(), encode_avro(rows, PREFIX), strict=True):

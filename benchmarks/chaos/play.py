@@ -14,7 +14,7 @@ class Played:
     """What one scenario did: ``ended`` counts the workers that ended by themselves, by exit code.
 
     ``anomalies`` are those that the audit found afterwards, ``live`` those of the reader during the run; ``problem``
-    says why there is no verdict.
+    says why there is no verdict. ``recoveries`` are the seconds that it took to go on after something was mended.
     """
 
     scenario: str
@@ -27,6 +27,7 @@ class Played:
     anomalies: dict[str, int]
     live: dict[str, int]
     seconds: float
+    recoveries: tuple[float, ...] = ()
     problem: str | None = None
 
     @property
@@ -62,5 +63,6 @@ def play(setting: Setting, scenario: Scenario, events: int, seed: int) -> Played
         anomalies=anomalies,
         live=live,
         seconds=time.monotonic() - began,
+        recoveries=tuple(stage.recoveries),
         problem=problem,
     )

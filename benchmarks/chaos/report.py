@@ -9,6 +9,7 @@ from benchmarks.chaos.play import Played
 from benchmarks.report import markdown_row, origin, put_into
 
 HEADER = ("scenario", "done to it", "records", "ended by themselves", "audit", "reader during the run", "seconds")
+RECOVERY = "s until it goes on"
 
 
 def line(played: Played) -> str:
@@ -19,23 +20,34 @@ def line(played: Played) -> str:
 
 def table(results: Sequence[Played]) -> Table:
     """The table for the terminal."""
-    shown = Table(*HEADER)
-    for played in results:
-        shown.add_row(*_cells(played))
+    header, *rows = _rows(results)
+    shown = Table(*header)
+    for row in rows:
+        shown.add_row(*row)
     return shown
 
 
-def update(page: Path, results: Sequence[Played], command: str) -> None:
-    """Put the table into the docs."""
-    put_into(page, _markdown(results, command))
+def update(page: Path, results: Sequence[Played], command: str, name: str) -> None:
+    """Put the table into the docs, between the markers of this name."""
+    put_into(page, _markdown(results, command), name)
 
 
 def _markdown(results: Sequence[Played], command: str) -> Iterator[str]:
+    header, *rows = _rows(results)
     yield origin(command)
-    yield markdown_row(HEADER)
-    yield markdown_row(["---"] * 2 + ["--:"] + ["---"] * 3 + ["--:"])
-    yield from (markdown_row(_cells(played)) for played in results)
+    yield markdown_row(header)
+    yield markdown_row((["---"] * 2 + ["--:"] + ["---"] * 3 + ["--:"] * 2)[: len(header)])
+    yield from map(markdown_row, rows)
     yield ""
+
+
+def _rows(results: Sequence[Played]) -> Iterator[tuple[str, ...]]:
+    """The header and a row for each; how fast it went on only where something was mended."""
+    timed = any(played.recoveries for played in results)
+    yield (*HEADER, RECOVERY) if timed else HEADER
+    for played in results:
+        recoveries = ", ".join(f"{seconds:.1f}" for seconds in played.recoveries)
+        yield (*_cells(played), recoveries) if timed else _cells(played)
 
 
 def _cells(played: Played) -> tuple[str, ...]:

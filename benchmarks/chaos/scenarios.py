@@ -69,12 +69,13 @@ def _fences(stage: Stage, events: int) -> None:
     """Somebody else initialises the transactional ids of the workers, one every second."""
     stage.crew.start(0, 1)
     for number, _ in enumerate(_parts(stage, events, SECONDS)):
-        _pause(stage)
+        stage.hold(1)
         slot = stage.settings.model_copy(update={"slot": number % 2}).slot_id
-        _fence(stage.settings, f"{slot}.{'ab'[number // 2 % 2]}")
+        fence(stage.settings, f"{slot}.{'ab'[number // 2 % 2]}")
 
 
-def _fence(settings: WorkerSettings, transactional_id: str) -> None:
+def fence(settings: WorkerSettings, transactional_id: str) -> None:
+    """Initialise the transactional id of a worker, as another process on its slot would."""
     intruder = Producer(
         {"bootstrap.servers": settings.bootstrap_servers, "transactional.id": transactional_id, "log_level": 0}
     )
@@ -130,9 +131,3 @@ def _parts(stage: Stage, events: int, count: int) -> Iterator[int]:
         done = stage.done()
         stage.loader.allow(events * (number + 1) // count)
         yield done
-
-
-def _pause(stage: Stage) -> None:
-    """A second, in which whoever has fallen is started again."""
-    until = time.monotonic() + 1
-    stage.wait(lambda: time.monotonic() > until, "a second")

@@ -16,6 +16,7 @@ from benchmarks.chaos.onlooker import Onlooker
 from consumer.ranges import Span
 from consumer.settings import WorkerSettings
 from deploy.kafka.broker import Broker
+from deploy.toxiproxy.server import Link
 from fraudstream.audit import spans_of
 from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection
@@ -24,6 +25,7 @@ from schemas.errors import FraudstreamError
 
 PARTITIONS = 6
 BATCH_SIZE = 200
+SESSION_SECONDS = 6
 PATIENCE_SECONDS = 120.0
 TICK_SECONDS = 0.005
 
@@ -34,12 +36,16 @@ class StalledError(FraudstreamError):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all scenarios share: the broker, a model, the transactions, and a folder for logs."""
+    """What all scenarios share: the broker, a model, the transactions, and a folder for logs.
+
+    With a ``link`` the workers, and they alone, reach the broker through it.
+    """
 
     broker: Broker
     model: Path
     source: TransactionSource
     home: Path
+    link: Link | None = None
 
 
 class Stage:
@@ -48,7 +54,10 @@ class Stage:
     def __init__(self, setting: Setting, name: str, seed: int, sabotage: Sequence[str]) -> None:
         unique = f"{name}-{uuid.uuid4().hex[:6]}"
         self.broker = setting.broker
+        self.link = setting.link
         self.brokers_killed = 0
+        self.recoveries: list[float] = []
+        """Seconds from when something was mended to the first record that was done after it."""
         self.random = random.Random(seed)
         names = {"input": "in", "decisions": "decisions", "dead_letters": "dead", "samples": "samples"}
         topics = {f"{setting}_topic": f"{unique}.{name}" for setting, name in names.items()}
@@ -60,7 +69,8 @@ class Stage:
         self.connection.create_topic(self.settings.samples_topic, 1)
         home = setting.home / unique
         home.mkdir()
-        self.crew = Crew([*self.options, "--model", str(setting.model), *_WORKER], home, sabotage)
+        way = ["--bootstrap-servers", f"127.0.0.1:{self.link.port}"] if self.link else []
+        self.crew = Crew([*self.options, *way, "--model", str(setting.model), *_WORKER], home, sabotage)
         self.loader = Loader(self.connection.properties, self.settings.input_topic, setting.source)
         self.onlooker = Onlooker(self.connection, self.settings, PARTITIONS)
         self._observer = consumer_of(self.connection, self.settings.group, isolation="read_uncommitted")
@@ -125,9 +135,16 @@ class Stage:
         """Wait until so many workers own partitions."""
         self.wait(lambda: len(self.owners()) >= count, f"that {count} workers own partitions")
 
-    def kill_broker(self) -> None:
-        """SIGKILL, and start it again."""
+    def hold(self, seconds: float) -> None:
+        """Leave things as they are for so long; whoever falls meanwhile is started again."""
+        until = time.monotonic() + seconds
+        self.wait(lambda: time.monotonic() > until, "the end of a pause")
+
+    def kill_broker(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """SIGKILL, and start it again after ``meanwhile``."""
         self.brokers_killed += 1
+        self.broker.kill()
+        meanwhile()
         self.broker.restart()
 
     def busy_worker(self) -> Worker:
@@ -144,11 +161,14 @@ class Stage:
     def drain(self) -> None:
         """Publish the rest, wait until every record has an outcome, and let the workers end."""
         self.loader.close()
-        self.wait(self._drained, "that every record has an outcome")
+        self.wait(self.caught_up, "that every record has an outcome")
         self.crew.stop(*(worker.slot for worker in self.crew.workers))
 
-    def _drained(self) -> bool:
-        """By position: behind what is committed there may be markers, but no record."""
+    def caught_up(self) -> bool:
+        """Whether every record has an outcome.
+
+        By position: behind what is committed there may be markers, but no record.
+        """
         with suppress(KafkaException):
             committed = self._committed()
             rest = [Span(span.partition, committed[span.partition], span.stop) for span in self.ends(self.topics[0])]
@@ -161,7 +181,7 @@ class Stage:
 
 _WORKER = (
     *("--batch-size", str(BATCH_SIZE), "--poll-seconds", "0.1", "--log-format", "json", "--log-level", "warning"),
-    *("--consumer-kafka", "session.timeout.ms=6000"),
+    *("--consumer-kafka", f"session.timeout.ms={SESSION_SECONDS}000"),
 )
 
 

@@ -10,7 +10,8 @@ from consumer import core_dumps
 from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
-from consumer.supervisor import Supervisor
+from consumer.supervisor import NO_BROKER, Supervisor
+from consumer.topics import BrokerUnavailableError
 from fraudstream import logs
 from fraudstream.commands.connection import connect
 from fraudstream.topics import create_outputs
@@ -41,10 +42,17 @@ def score(
     """
     if create_topics:
         create_outputs(connect(settings), settings)
-    sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_worker).run())
+    sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_slot).run())
 
 
-def run_worker(settings: WorkerSettings, plan: Plan | None = None) -> int:
+def run_slot(settings: WorkerSettings, plan: Plan | None = None) -> int:
+    """One worker of a supervisor, which can tell by its exit code that no broker answers."""
+    return run_worker(settings, plan, no_broker=NO_BROKER)
+
+
+def run_worker(
+    settings: WorkerSettings, plan: Plan | None = None, no_broker: int = BrokerUnavailableError.exit_code
+) -> int:
     """One worker in this process, for a replay with its ``plan``; its exit code."""
     # One batch is scored at a time: threads inside the libraries would only fight for the cores of the workers.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -59,5 +67,5 @@ def run_worker(settings: WorkerSettings, plan: Plan | None = None) -> int:
             Worker(settings, stopping, plan).run()
     except FraudstreamError as error:
         logs.complain(error)
-        return error.exit_code
+        return no_broker if isinstance(error, BrokerUnavailableError) else error.exit_code
     return 0

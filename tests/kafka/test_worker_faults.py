@@ -154,6 +154,28 @@ def test_a_partition_whose_next_offset_was_deleted_stands_still_says_so_and_the_
     assert worker.poll() is None
 
 
+def test_a_worker_whose_log_is_on_a_full_disk_goes_on(faulty, sample):
+    stream = faulty()
+    stream.publish(transactions(sample, 500))
+    stream.start("--log-level", "debug", within=("sh", "-c", 'exec "$@" 2> /dev/full', "sh"))
+
+    decisions = stream.read_decisions(500)
+
+    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(500))
+
+
+def test_a_topic_that_was_deleted_ends_the_worker_and_is_named(faulty, sample, kafka):
+    stream = faulty(partitions=2)
+    stream.publish(transactions(sample, 100))
+    worker = stream.start("--consumer-kafka", "topic.metadata.refresh.interval.ms=500")
+    stream.read_decisions(100)
+    kafka.admin.delete_topics([stream.input])[stream.input].result(30)
+
+    assert worker.wait(60) == 78
+    worker.reader.join()
+    assert f"topic {stream.input} does not exist any more" in "".join(worker.log)
+
+
 def test_input_that_is_bad_throughout_keeps_its_place_and_after_the_fix_all_of_it_is_decided(faulty, sample):
     stream = faulty()
     count = stream.publish((key, as_json(value)) for key, value in transactions(sample, 500))
