@@ -1,6 +1,6 @@
 """Make the baseline of a model, and put it beside the model, also where that is trained only now."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from drift.baseline_file import FILE, to_bytes
 from drift.period import Period
 from drift.reference import build
 from drift.training_set import Scored, period_of
+from drift.windows import SCALES, Scale
 from models.artifact import read_directory, save
 from models.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, from_json
 from models.model import Model, open_model
@@ -34,6 +35,7 @@ def baseline_of(
     period: Period,
     categorical: Collection[str] = (),
     on_window: Callable[[int, int], None] = lambda _done, _of: None,
+    scales: Sequence[Scale] = SCALES,
 ) -> Baseline:
     """What a model expects if traffic is like ``period``. Raises ConfigurationError as ``build`` does."""
     ranges = {
@@ -41,7 +43,7 @@ def baseline_of(
         for feature in manifest.features
         if feature.minimum is not None and feature.maximum is not None
     }
-    return build(period, manifest.name, manifest.version, ranges, categorical, on_window=on_window)
+    return build(period, manifest.name, manifest.version, ranges, categorical, scales, on_window)
 
 
 def train_with_baseline(
