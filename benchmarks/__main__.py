@@ -25,6 +25,7 @@ FULL = Scale(
     latency_rounds=3,
     soak_events=5_000_000,
     batch_rounds=2,
+    sampling_rounds=10,
     batches={100: 100_000, 1_000: 250_000, 5_000: 500_000, 20_000: 1_000_000},
 )
 QUICK = Scale(
@@ -34,6 +35,7 @@ QUICK = Scale(
     latency_rounds=1,
     soak_events=300_000,
     batch_rounds=1,
+    sampling_rounds=2,
     batches={1_000: 100_000, 20_000: 300_000},
 )
 
@@ -42,6 +44,7 @@ class Part(StrEnum):
     """What can be measured alone."""
 
     THROUGHPUT = "throughput"
+    SAMPLING = "sampling"
     BATCHES = "batches"
     LATENCY = "latency"
     STAGES = "stages"
@@ -59,7 +62,7 @@ def main(
 ) -> None:
     """Measure the worker beside its peers on a real Kafka, and batch scoring without; every output is checked.
 
-    All of it takes about 20 minutes on two cores, and then rewrites docs/benchmarks.md and its plot. Nothing else
+    All of it takes about 25 minutes on two cores, and then rewrites docs/benchmarks.md and its plot. Nothing else
     should run meanwhile.
     """
     console = Console(width=None if sys.stdout.isatty() else 150)
@@ -85,6 +88,7 @@ def _measure(parts: Sequence[Part], scale: Scale, data: Path | None, console: Co
             measured = Bench(bed, scale, console)
             of_the_stream = {
                 Part.THROUGHPUT: lambda: measured.throughput(bench.field()),
+                Part.SAMPLING: measured.sampling,
                 Part.BATCHES: measured.batches,
                 Part.LATENCY: measured.latency,
                 Part.STAGES: measured.stages,

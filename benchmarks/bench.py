@@ -26,6 +26,7 @@ class Scale:
     latency_rounds: int
     soak_events: int
     batch_rounds: int
+    sampling_rounds: int
     batches: dict[int, int]
     """Batch sizes to try, each with its number of events: a few seconds of them."""
 
@@ -60,6 +61,17 @@ class Bench:
         for number in range(self._scale.rounds):
             for contender in field[:: 1 if number % 2 == 0 else -1]:
                 self.results.throughput.append(self._run(contender, events, number))
+
+    def sampling(self) -> None:
+        """The worker with samples at the default rate beside the worker without, one right after the other.
+
+        The difference is small against the noise of the machine: many pairs, each in the other order than the last.
+        """
+        field = (fraudstream("exactly_once"), fraudstream("exactly_once", samples=False))
+        self._run(field[0], self._scale.events, -1)
+        for number in range(self._scale.sampling_rounds):
+            for contender in field[:: 1 if number % 2 == 0 else -1]:
+                self.results.sampling.append(self._run(contender, self._scale.events, number))
 
     def batches(self) -> None:
         """Exactly-once beside at-least-once, at several batch sizes."""

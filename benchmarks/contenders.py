@@ -51,11 +51,13 @@ def naive() -> Contender:
     return Contender("naive", partial(_script, "naive"), share=SMALL_SHARE)
 
 
-def fraudstream(delivery: str, workers: int = 1, batch_size: int = 5_000) -> Contender:
-    """The worker as a user starts it, every output on."""
+def fraudstream(delivery: str, workers: int = 1, batch_size: int = 5_000, *, samples: bool = True) -> Contender:
+    """The worker as a user starts it, every output on, or all but the samples for the drift monitor."""
     name = f"fraudstream {delivery.replace('_', '-').removesuffix('-')}"
     name += f", {workers} workers" if workers > 1 else ""
-    options = ("--delivery", delivery, "--workers", str(workers), "--batch-size", str(batch_size))
+    name += "" if samples else ", no samples"
+    options: tuple[str, ...] = ("--delivery", delivery, "--workers", str(workers), "--batch-size", str(batch_size))
+    options += () if samples else ("--sample-rate", "0")
     return Contender(name, partial(_worker, options), has_metrics=workers == 1)
 
 

@@ -33,6 +33,7 @@ def sections(results: Results) -> Iterator[tuple[str, list[Line]]]:
     named = (
         ("The bars", list(_bars(results))),
         ("Throughput, events a second", list(_throughput(results.throughput))),
+        ("What sampling for the drift monitor costs, events a second", list(_throughput(results.sampling))),
         ("Batch sizes, events a second", list(_batches(results))),
         (
             "Latency at 10,000 events/s: p50, and p90 / p99 / p99.9 in ms, medians of the rounds",

@@ -12,6 +12,7 @@ ONE = "fraudstream exactly-once"
 TWO = f"{ONE}, 2 workers"
 AT_LEAST_ONCE = "fraudstream at-least-once"
 COPY = "pass-through"
+NO_SAMPLES = f"{ONE}, no samples"
 NAIVE = "naive"
 STREAMS = "kafka-streams"
 TIMES = "x"
@@ -53,6 +54,7 @@ class Results:
     """Everything that one call of ``make bench`` has measured."""
 
     throughput: list[Run] = field(default_factory=list)
+    sampling: list[Run] = field(default_factory=list)
     batches: dict[int, list[Run]] = field(default_factory=dict)
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     latency: list[Latency] = field(default_factory=list)
@@ -90,6 +92,8 @@ RATIOS: tuple[tuple[str, str, str, Callable[[Run], float], float], ...] = (
     ("two workers ÷ Kafka Streams on two threads, all events", TWO, STREAMS_TWO, whole, 1.0),
     ("two workers ÷ Kafka Streams on two threads, warm", TWO, STREAMS_TWO, warm, 1.0),
 )
+SAMPLING = 0.95
+"""Of its throughput without samples a worker keeps at least so much with them."""
 LATENCIES = ((ONE, 30.0), (AT_LEAST_ONCE, 15.0))
 ROWS_A_SECOND = 500_000
 MEMORY_MB = 400
@@ -103,6 +107,9 @@ def bars(results: Results) -> Iterator[Bar]:
         measured = results.ratio(one, other, measure)
         if measured is not None:
             yield Bar(claim, measured, at_least=True, bar=least, unit=TIMES)
+    sampling = ratio(results.sampling, ONE, NO_SAMPLES, warm)
+    if sampling is not None:
+        yield Bar("with samples ÷ without, exactly-once", sampling, at_least=True, bar=SAMPLING, unit=TIMES)
     for name, most in LATENCIES:
         found = [latency.p99 for latency in results.latency if latency.contender == name]
         if found:

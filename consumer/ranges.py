@@ -72,12 +72,24 @@ def parse_point(text: str, now: int) -> Point:
     if _OFFSETS.fullmatch(text):
         return _offsets(text)
     if age := _AGE.fullmatch(text):
-        return Moment(now - int(age[1]) * _MILLISECONDS[age[2]])
+        return Moment(now - _milliseconds(age))
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no point of a topic: {GRAMMAR}") from None
     return Moment(int((moment if moment.tzinfo else moment.astimezone()).timestamp() * 1000))
+
+
+def parse_duration(text: str) -> int:
+    """The ms of a length of time: ``90m``, ``30d``. Raises ValueError."""
+    found = _AGE.fullmatch(f"-{text}")
+    if not found:
+        raise ValueError(f"{text!r} is no length of time such as 90m, 12h or 30d")
+    return _milliseconds(found)
+
+
+def _milliseconds(age: re.Match[str]) -> int:
+    return int(age[1]) * _MILLISECONDS[age[2]]
 
 
 def _offsets(text: str) -> Offsets:

@@ -1,6 +1,7 @@
-"""Make the baseline of a model, and put it beside the model."""
+"""Make the baseline of a model, and put it beside the model, also where that is trained only now."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from drift.baseline_file import FILE, to_bytes
 from drift.period import Period
 from drift.reference import build
 from drift.training_set import Scored, period_of
+from drift.windows import SCALES, Scale
 from models.artifact import read_directory, save
 from models.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, from_json
-from models.model import Model
+from models.model import Model, open_model
 from models.split import parts
-from models.train import fingerprint
+from models.train import Trained, TrainingSettings, fingerprint, train_to
 from schemas.dataset import Dataset
 
 
@@ -33,6 +35,7 @@ def baseline_of(
     period: Period,
     categorical: Collection[str] = (),
     on_window: Callable[[int, int], None] = lambda _done, _of: None,
+    scales: Sequence[Scale] = SCALES,
 ) -> Baseline:
     """What a model expects if traffic is like ``period``. Raises ConfigurationError as ``build`` does."""
     ranges = {
@@ -40,7 +43,26 @@ def baseline_of(
         for feature in manifest.features
         if feature.minimum is not None and feature.maximum is not None
     }
-    return build(period, manifest.name, manifest.version, ranges, categorical, on_window=on_window)
+    return build(period, manifest.name, manifest.version, ranges, categorical, scales, on_window)
+
+
+def train_with_baseline(
+    path: Path,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    source: str,
+    on_round: Callable[[], None] = lambda: None,
+    reasons: bytes | None = None,
+    card: str | None = None,
+) -> Trained:
+    """Train on the data set ``source`` and write the artifact with its report and its baseline to ``path``.
+
+    ``card`` names the column with the card, if there is one. Raises ConfigurationError as ``train_to`` does.
+    """
+    trained = train_to(path, dataset, settings, on_round, reasons)
+    model = open_model(trained.manifest, trained.boosters, threads=1)
+    expected = baseline_of(model.manifest, training_period(model, dataset, source, card))
+    return replace(trained, manifest=put_beside(path, expected))
 
 
 def put_beside(directory: Path, baseline: Baseline) -> Manifest:

@@ -10,8 +10,10 @@ import fastavro
 from drift.alarm import Severity
 from drift.report import DriftReport
 from drift.windows import DAY
+from models.registry import Version
+from schemas.errors import InvalidRecordError
 from schemas.framing import single_object_prefix
-from schemas.load import load
+from schemas.load import load, load_plain
 
 PAUSE = DAY
 """Event time (ms) for which one request speaks: training takes hours, and a drift that goes on is no news."""
@@ -33,6 +35,46 @@ class Requests:
             model: report.window_end
         }
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """That ``version`` of a model is trained again: ``variant`` met traffic that its baseline does not know.
+
+    The window that was found to differ ends at ``window_end`` (ms of event time); ``subjects`` are what alarmed in it,
+    the surest first.
+    """
+
+    version: Version
+    variant: str
+    window_end: int
+    subjects: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """What the record of the request bears as its key: the same key, the same request."""
+        return f"{self.version}/{self.window_end}"
+
+
+def key_of(report: DriftReport) -> bytes:
+    """The key of the request that a report leads to."""
+    return f"{report.watched.name}@{report.watched.version}/{report.window_end}".encode()
+
+
+def decode(value: bytes | None) -> Request:
+    """The request that ``encode`` wrote. Raises InvalidRecordError for anything else."""
+    if value is None or not value.startswith(_prefix()):
+        raise InvalidRecordError("it is no retraining request of this version")
+    try:
+        record: Any = fastavro.schemaless_reader(io.BytesIO(value[len(_prefix()) :]), _plain_schema(), None)
+        return Request(
+            Version(record["model"]["name"], record["model"]["version"]),
+            record["variant"],
+            record["window_end"],
+            tuple(dict.fromkeys(alarm["subject"] for alarm in record["alarms"])),
+        )
+    except Exception as error:  # noqa: BLE001 - on untrusted bytes fastavro raises whatever it trips over
+        raise InvalidRecordError(f"it is a broken retraining request: {type(error).__name__}") from None
 
 
 def encode(report: DriftReport) -> bytes:
@@ -67,6 +109,11 @@ def _record(report: DriftReport) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _schema() -> Any:
     return fastavro.parse_schema(load("retrain_request"))
+
+
+@lru_cache(maxsize=1)
+def _plain_schema() -> Any:
+    return fastavro.parse_schema(load_plain("retrain_request"))
 
 
 @lru_cache(maxsize=1)

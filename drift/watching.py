@@ -15,7 +15,7 @@ from drift.metrics import MonitorMetrics
 from drift.monitor import Monitor
 from drift.place import Memo, Trail, read_memo
 from drift.report import DriftReport
-from drift.retrain import Requests, encode
+from drift.retrain import Requests, encode, key_of
 from drift.wire import to_value
 from schemas.errors import InvalidRecordError
 from schemas.feature_sample import MINUTE_MS, FeatureSample, decode
@@ -130,7 +130,7 @@ class Watching:
             told = [{"key": report.key, "value": to_value(report)} for report in reports]
             messages.append(Messages(self._drift_topic, -1, told))
         if requests:
-            asked = [{"key": _request_key(report), "value": encode(report)} for report in requests]
+            asked = [{"key": key_of(report), "value": encode(report)} for report in requests]
             messages.append(Messages(self._retrain_topic, -1, asked))
         on_published = partial(self._published, reports, requests)
         return Outbox(messages, on_published=on_published, offsets=[self._successor(now)])
@@ -162,7 +162,3 @@ def _newest(sample: FeatureSample | None) -> int:
     if sample is None or not len(sample.cells):
         return 0
     return min(int(sample.cells["minute"].max()), sample.sampled_at // MINUTE_MS) * MINUTE_MS
-
-
-def _request_key(report: DriftReport) -> bytes:
-    return f"{report.watched.name}@{report.watched.version}/{report.window_end}".encode()

@@ -18,6 +18,8 @@ from fraudstream.commands.models import models
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
 from fraudstream.commands.replay import replay
+from fraudstream.commands.retrain import SETTINGS as RETRAIN_SETTINGS
+from fraudstream.commands.retrain import retrain
 from fraudstream.commands.rollout import rollout
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
@@ -50,6 +52,7 @@ app.command()(with_settings(audit))
 app.command()(with_settings(doctor))
 app.command()(with_settings(config, WorkerSettings.model_fields))
 app.add_typer(drift, name="drift")
+app.command()(with_settings(retrain, RETRAIN_SETTINGS))
 
 
 def main() -> None:

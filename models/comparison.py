@@ -20,10 +20,10 @@ def tables(comparison: Comparison) -> list[Table]:
     first, second = comparison.names
     changes = [(change.name, change.change, change.before, change.after) for change in comparison.changes]
     return [
-        _table("each on the test part of its own training", ("", first, second), metric_rows(comparison)),
-        _table("features", ("feature", "change", first, second), changes or [("none differs", "", "", "")]),
-        _table("agreement", ("", "golden rows", comparison.data), agreement_rows(comparison)),
-        _table(
+        draw("each on the test part of its own training", ("", first, second), metric_rows(comparison)),
+        draw("features", ("feature", "change", first, second), changes or [("none differs", "", "", "")]),
+        draw("agreement", ("", "golden rows", comparison.data), agreement_rows(comparison)),
+        draw(
             f"transactions of {comparison.data}, by decision",
             (f"{first} ↓ · {second} →", *DECISIONS),
             decision_rows(comparison),
@@ -68,7 +68,8 @@ def page(comparison: Comparison) -> str:
     )
 
 
-def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def draw(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Rows of text under headings, for the terminal; all columns but the first to the right."""
     drawn = Table(title=title, title_justify="left")
     for at, heading in enumerate(headings):
         drawn.add_column(heading, justify="right" if at else "left", overflow="fold")

@@ -63,15 +63,17 @@ def test_the_demo_decides_each_held_out_transaction_once(dataset):
     assert summary["recall"] == pytest.approx(report.recall)
     assert summary["precision_at_real_prior"] == pytest.approx(report.precision)
     assert 0 < summary["p50_ms"] <= summary["p99_ms"]
+    assert summary["drift"] == {"windows": rows.count // 600, "alarmed": 0, "subjects": [], "since": None}
 
 
-def test_without_a_terminal_the_demo_prints_its_steps_and_the_summary_and_no_frames():
-    done = run_demo()
+def test_without_a_terminal_the_demo_prints_its_steps_and_the_summary_and_no_frames_and_a_drift_is_noticed():
+    done = run_demo("--drift")
 
     assert done.returncode == 0, done.stderr
     assert "decisions out    4,077: 0 missing, 0 doubled" in done.stdout
     assert "at least once" in done.stdout
     assert "recall" in done.stdout
+    assert re.search(r"drift +amount in 3 of 6 windows of ten minutes, .* a retraining is due", done.stdout)
     assert "demo --bootstrap-servers" in done.stdout
     assert len(done.stdout.splitlines()) < 40
     assert re.search(r" of 4,077 decided, .* p50 \d+ ms", done.stdout)
@@ -87,6 +89,17 @@ def test_the_demo_sends_only_what_came_later_than_all_that_the_model_learned_fro
     # A fifth of the traffic, which is not a fifth of the rows of a thinned sample.
     traffic = np.where(dataset.frame["is_fraud"], 1, 284_315 / 20_000)
     assert traffic[rows.first :].sum() / traffic.sum() == pytest.approx(0.2, abs=0.001)
+
+
+def test_what_drifts_is_the_amount_of_the_second_half_and_no_event_is_of_a_time_to_come(dataset):
+    pace = Pace(start=1_700_000_000, rate=500)
+    usual, other = (held_out(dataset, SHARES, drifts=drifts).sent(0, 4_077, pace) for drifts in (False, True))
+
+    assert np.array_equal(other.amount[:2_038], usual.amount[:2_038])
+    assert np.array_equal(other.amount[2_038:], 100 * usual.amount[2_038:])
+    assert usual.event_time[-1] < pace.start * 1000
+    assert set(np.diff(usual.event_time)) == {1_000}
+    assert usual.event_time[0] % 600_000 == 0
 
 
 def test_latency_counts_from_when_a_transaction_was_due(dataset):

@@ -11,16 +11,19 @@ import matplotlib.image
 import numpy as np
 import pytest
 import typer
+from drift_traffic import baseline_of, window_of
 from rich.console import Console
 from sampled import FEATURES, SCALES, START, baseline, batches, events, record
 
 from drift.alarm import Severity
-from drift.detect import Rule
+from drift.detect import Rule, examine
 from drift.history import histories
 from drift.monitor import Monitor
 from drift.page import page
+from drift.quality import quality_rows
 from drift.report import Kind
 from drift.table import tables
+from drift.tally import Counts
 from drift.times import Times
 from drift.windows import DAY, HOUR, MINUTE, Timing, Watched
 from drift.wire import from_value, to_value
@@ -81,6 +84,28 @@ def test_the_tables_name_what_alarmed_and_the_quality_of_the_data(loud):
     assert "windows alarmed" in text
     for row in ("V1", "country", "V2 missing", "dead letters", "schemas"):
         assert row in text
+
+
+def test_the_quality_of_the_data_is_told_by_volume_missing_values_range_schemas_and_dead_letters():
+    rng = np.random.default_rng(3)
+    usual, seen = rng.normal(size=(20_000, 2)), rng.normal(size=(1_000, 2))
+    seen[:100, 0], seen[:250, 1] = 40.0, np.nan
+    counts = Counts(scored=9_900, reviewed=50, declined=49, dead_lettered=100)
+    window = replace(window_of(seen, counts=counts), schemas=("3", "4"))
+    report = examine(window, baseline_of(usual, believed={"f0": (-8.0, 8.0)}), Rule())
+
+    (history,) = histories([report])
+    told = {name: (newest, worst) for name, _, newest, worst in quality_rows(history)}
+    assert told == {
+        "events": ("9,900", "9,900"),
+        "sampled rows compared": ("1,000", "1,000"),
+        "alerts": ("1 %", "1 %"),
+        "dead letters": ("1 %", "1 %"),
+        "schemas": ("3, 4", "2 at once"),
+        "f1 missing": ("25 %", "25 %"),
+        "f0 out of range": ("10 %", "10 %"),
+    }
+    assert {("f1", Kind.MISSING), ("f0", Kind.RANGE)} <= {(test.subject, test.kind) for test in report.alarms}
 
 
 def test_where_nothing_drifted_that_is_what_is_said(calm):

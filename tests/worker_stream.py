@@ -10,13 +10,14 @@ import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from urllib.request import urlopen
 
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from schemas import feature_sample
 from schemas.load import load as load_schema
 
 PREFIX = b"\0\0\0\0\1"
@@ -72,7 +73,7 @@ class Stream:
     def samples(self):
         return f"{self.name}.samples"
 
-    def publish(self, records):
+    def publish(self, records, topic=None):
         producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -84,7 +85,7 @@ class Stream:
         )
         count = 0
         for key, value in records:
-            producer.produce(self.input, value, key)
+            producer.produce(topic or self.input, value, key)
             count += 1
             if count % 10_000 == 0:
                 producer.poll(0)
@@ -192,6 +193,57 @@ class Load:
     def __exit__(self, *_):
         self.ended.set()
         self._thread.join()
+
+
+@dataclass
+class Watched(Stream):
+    """A stream whose samples are watched, and what comes of it."""
+
+    @property
+    def drift(self):
+        return f"{self.name}.drift"
+
+    @property
+    def requests(self):
+        return f"{self.name}.requests"
+
+    def watch(self, *options, slot=0):
+        """A monitor that others may follow after six seconds."""
+        return self.run(
+            ("drift", "run"),
+            *("--drift-topic", self.drift, "--retrain-topic", self.requests, "--slot", str(slot)),
+            *("--drift-metrics-port", "0", "--consumer-kafka", "session.timeout.ms=6000", *options),
+        )
+
+    def publish_samples(self, records):
+        producer = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": uuid.uuid4().hex})
+        producer.init_transactions(30)
+        for each in records:  # each in a transaction of its own, as from a worker
+            producer.begin_transaction()
+            value = feature_sample.encode(replace(each, topic=self.input))
+            producer.produce(self.samples, value, partition=0)
+            producer.commit_transaction(30)
+
+    def all_of(self, topic):
+        """The committed records of the only partition of a topic."""
+        reader = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": uuid.uuid4().hex,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+            }
+        )
+        reader.assign([TopicPartition(topic, 0, 0)])
+        messages = []
+        while not (messages and messages[-1].error()):
+            messages += reader.consume(10_000, 1)
+        reader.close()
+        return [message for message in messages if not message.error()]
+
+    def reports(self):
+        """The last value of each key, as compaction leaves them."""
+        return {message.key(): message.value() for message in self.all_of(self.drift)}
 
 
 def decode(value):

@@ -27,11 +27,15 @@ def demo(
     ] = None,
     kafka: Properties = None,
     rate: Annotated[float, typer.Option(min=1, max=20_000, help="Transactions a second.")] = 500,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="Send amounts in cents from the middle on, and see it noticed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Only the summary, as one JSON object.")] = False,
 ) -> None:
     """Watch real card transactions being scored, on this machine alone.
 
-    Trains on the earlier ones, starts a worker, sends it those that came later, and counts what comes out. Nothing
+    Trains on the earlier ones, starts a worker, sends it those that came later, counts what comes out, and lets the
+    drift monitor look at what was scored. Nothing
     has to be installed or running: the broker is librdkafka's mock cluster, inside this process. It knows no
     transactions, so the worker delivers at least once there; with --bootstrap-servers it delivers exactly once, in
     topics of its own which are deleted at the end. Exits 1 if a decision is missing or, where it was promised
@@ -49,7 +53,7 @@ def demo(
         cluster = stack.enter_context(
             real_cluster(bootstrap_servers, pairs("--kafka", kafka)) if bootstrap_servers else embedded_cluster()
         )
-        summary = _run(console, cluster, rate, scratch)
+        summary = _run(console, cluster, rate, scratch, drifts=drift)
     if as_json:
         typer.echo(json.dumps(summary.to_dict()))
     else:
@@ -58,12 +62,12 @@ def demo(
         raise typer.Exit(1)
 
 
-def _run(console: Console, cluster: Cluster, rate: float, scratch: Path) -> Summary:
+def _run(console: Console, cluster: Cluster, rate: float, scratch: Path, *, drifts: bool) -> Summary:
     # pandas and XGBoost take seconds to load; `fraudstream --help` should not wait for them.
     with step(console, "Loading the libraries"):
         from fraudstream.demo.run import run  # noqa: PLC0415
 
-    return run(console, cluster, rate, scratch)
+    return run(console, cluster, rate, scratch, drifts=drifts)
 
 
 @contextmanager

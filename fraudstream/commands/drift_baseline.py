@@ -2,18 +2,15 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from consumer.settings import WorkerSettings
-from fraudstream.commands.bars import reading_bars
+from fraudstream.commands.bars import counting_bar, reading_bars
 from fraudstream.commands.connection import connect
 from fraudstream.commands.drift_sources import load_model, tell_doubts, warn
 from fraudstream.commands.points import moment
@@ -99,7 +96,7 @@ def baseline(
         period = _trained_on(loaded, data, settings.store_endpoint, columns, legitimate_kept, card)
     else:
         period = _sampled(loaded, settings, moment("--from", from_ or ""), moment("--to", to))
-    with _progress("own windows") as on_window:
+    with counting_bar("own windows") as on_window:
         made = baseline_of(loaded.manifest, period, _words(categorical), on_window)
     if out is not None:
         write_file(out, to_bytes(made), settings.store_endpoint)
@@ -135,15 +132,6 @@ def _sampled(model: "Model", settings: WorkerSettings, start: int, end: int) -> 
 
 def _words(text: str | None) -> list[str]:
     return [word.strip() for word in text.split(",")] if text else []
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """What to tell of work done and its total; it draws a bar where somebody sees it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _tell(made: "Baseline", where: str, *, as_json: bool) -> None:

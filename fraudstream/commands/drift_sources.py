@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumer.settings import WorkerSettings
-from fraudstream.commands.store import moving
+from fraudstream.commands.store import moving, registry_of
 from fraudstream.stored_file import read_file
-from models.registry import Registry, Version
+from models.registry import Version
 from models.signature import public_keys
-from models.store import open_store
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def load_model(settings: WorkerSettings, name: str) -> "Model":
     if not _is_version(name):
         return load(Path(name), keys=keys)
     with moving() as watch:
-        files = _registry(settings).fetch(Version.parse(name), watch)
+        files = registry_of(settings).fetch(Version.parse(name), watch)
     return from_files(files, name, keys=keys)
 
 
@@ -37,7 +36,7 @@ def load_baseline(settings: WorkerSettings, name: str) -> "Baseline":
     from drift.baseline_file import FILE, MOST_BYTES, from_bytes
 
     if _is_version(name):
-        content = _registry(settings).file(Version.parse(name), FILE)
+        content = registry_of(settings).file(Version.parse(name), FILE)
         if content is None:
             raise ConfigurationError(f"{name} was published without a baseline: make one with --out")
         return from_bytes(content, f"{FILE} of {name}")
@@ -58,9 +57,3 @@ def warn(text: str) -> None:
 
 def _is_version(name: str) -> bool:
     return "@" in name and "://" not in name and not Path(name).exists()
-
-
-def _registry(settings: WorkerSettings) -> Registry:
-    if settings.store is None:
-        raise ConfigurationError("store: say where models are kept, with --store, FRAUDSTREAM_STORE or in the file")
-    return Registry(open_store(settings.store, settings.store_endpoint))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fraudstream.commands.connection import Config
-from fraudstream.commands.rollout_change import Request, Rollouts, change
+from fraudstream.commands.rollout_change import Request, Rollouts, change, existing
 from fraudstream.commands.rollout_text import print_document, print_history, print_json, print_lines
 from fraudstream.commands.store import AsJson, Endpoint, Store
 from fraudstream.settings import read_settings
@@ -114,7 +114,7 @@ def ramp(
     wanted = parse_share(share)
     change(
         Rollouts.open(config, store, store_endpoint),
-        lambda now, by: rollout_changes.ramp(_existing(now), challenger, wanted, by),
+        lambda now, by: rollout_changes.ramp(existing(now), challenger, wanted, by),
         Request(by, why, dry_run, as_json),
     )
 
@@ -137,9 +137,9 @@ def shadow(
     """
 
     def shadowed(now: Document | None, by: By) -> Document:
-        existing = _existing(now)
-        meant = rollout_changes.version_of(existing, version)
-        return (rollout_changes.unshadow if stop else rollout_changes.shadow)(existing, meant, by)
+        current = existing(now)
+        meant = rollout_changes.version_of(current, version)
+        return (rollout_changes.unshadow if stop else rollout_changes.shadow)(current, meant, by)
 
     change(Rollouts.open(config, store, store_endpoint), shadowed, Request(by, why, dry_run, as_json))
 
@@ -164,9 +164,9 @@ def rollback(
     rollouts = Rollouts.open(config, store, store_endpoint)
 
     def rolled_back(now: Document | None, by: By) -> Document:
-        existing = _existing(now)
+        current = existing(now)
         target = rollouts.kept.at(to) if to is not None else rollout_changes.before(rollouts.kept.history())
-        return rollout_changes.rollback(existing, target, by)
+        return rollout_changes.rollback(current, target, by)
 
     change(rollouts, rolled_back, Request(by, why, dry_run, as_json))
 
@@ -201,12 +201,6 @@ def diff(
         print_json(changes)
     else:
         print_lines(sentences(changes) or ["nothing"])
-
-
-def _existing(now: Document | None) -> Document:
-    if now is None:
-        raise ConfigurationError("there is no rollout yet: begin with `fraudstream rollout promote NAME@VERSION`")
-    return now
 
 
 def parse_share(text: str) -> float:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from consumer.settings import WorkerSettings
 from consumer.wire import input_fields
 from fraudstream.commands.rollout_text import print_change, print_json, print_lines
-from fraudstream.commands.store import moving, open_registry, trusted_keys
+from fraudstream.commands.store import moving, registry_of
 from fraudstream.settings import read_settings
 from models.manifest import Manifest
 from models.registry import Registry, Version
@@ -18,6 +19,7 @@ from models.rollout import Document, check
 from models.rollout_changes import By
 from models.rollout_difference import difference
 from models.rollout_store import RolloutStore
+from models.signature import public_keys
 from models.store import ConflictError, NotStoredError, StoreUnavailableError
 from schemas.errors import BadModelError, ConfigurationError
 
@@ -31,13 +33,18 @@ class Rollouts:
 
     kept: RolloutStore
     registry: Registry
-    config: Path | None
+    settings: WorkerSettings
 
     @classmethod
     def open(cls, config: Path | None, store: str | None, endpoint: str | None) -> Self:
         """Raises ConfigurationError where the settings name no store."""
-        registry = open_registry(config, store, endpoint)
-        return cls(RolloutStore(registry.store), registry, config)
+        return cls.of(read_settings(config, {"store": store, "store_endpoint": endpoint}))
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> Self:
+        """Raises ConfigurationError where the settings name no store."""
+        registry = registry_of(settings)
+        return cls(RolloutStore(registry.store), registry, settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +56,37 @@ class Request:
     dry_run: bool
     as_json: bool
 
+    def by(self) -> By:
+        """Who changes the rollout, now, and why. Raises ConfigurationError where nobody knows who that is."""
+        return By(self.who or _user(), datetime.now(UTC).replace(microsecond=0), self.why)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From the rollout ``now`` in force (None: there was none) to ``document``, and whether that was written."""
+
+    now: Document | None
+    document: Document
+    written: bool
+
 
 def change(rollouts: Rollouts, decide: Decide, request: Request) -> None:
-    """Decide, tell what changes, load what is new, and write.
+    """Make the change, and tell what came of it. Raises as ``make`` does."""
+    made = make(rollouts, decide, request)
+    if request.as_json:
+        changes = difference(made.now, made.document) if made.now else None
+        print_json({"written": made.written, "rollout": made.document, "difference": changes})
+    else:
+        print_lines([outcome(rollouts, made)])
+
+
+def make(rollouts: Rollouts, decide: Decide, request: Request) -> Change:
+    """Decide, tell what changes unless that is asked for as JSON, load what is new, and write.
 
     Raises ConflictError where somebody else was quicker, and what loading and writing raise.
     """
-    now, etag = _current(rollouts.kept)
-    by = By(request.who or _user(), datetime.now(UTC).replace(microsecond=0), request.why)
+    now, etag = current(rollouts.kept)
+    by = request.by()
     document = check(decide(now, by))
     is_new = document is not now
     if not request.as_json:
@@ -65,15 +95,18 @@ def change(rollouts: Rollouts, decide: Decide, request: Request) -> None:
         _load_what_is_new(rollouts, now, document)
     if is_new and not request.dry_run:
         _write(rollouts.kept, document, etag)
-    written = is_new and not request.dry_run
-    if request.as_json:
-        changes = difference(now, document) if now else None
-        print_json({"written": written, "rollout": document, "difference": changes})
-    else:
-        print_lines([_outcome(rollouts, document, written=written, is_new=is_new)])
+    return Change(now, document, written=is_new and not request.dry_run)
 
 
-def _current(kept: RolloutStore) -> tuple[Document | None, str | None]:
+def existing(now: Document | None) -> Document:
+    """The rollout in force. Raises ConfigurationError where there is none to change."""
+    if now is None:
+        raise ConfigurationError("there is no rollout yet: begin with `fraudstream rollout promote NAME@VERSION`")
+    return now
+
+
+def current(kept: RolloutStore) -> tuple[Document | None, str | None]:
+    """The rollout in force and its etag, None where there is none."""
     try:
         return kept.current()
     except NotStoredError:
@@ -100,7 +133,7 @@ def _load_what_is_new(rollouts: Rollouts, now: Document | None, document: Docume
     from models.artifact import from_files  # noqa: PLC0415
     from models.sandbox import Sandbox  # noqa: PLC0415
 
-    keys, fields = trusted_keys(rollouts.config), input_fields(read_settings(rollouts.config, {}))
+    keys, fields = public_keys(rollouts.settings.model_public_keys), input_fields(rollouts.settings)
     with Sandbox() as sandbox, moving() as watch:
 
         def load(version: Version) -> None:
@@ -127,7 +160,7 @@ def _write(kept: RolloutStore, document: Document, etag: str | None) -> None:
     try:
         kept.write(document, etag)
     except ConflictError as error:
-        quicker, _ = _current(kept)
+        quicker, _ = current(kept)
         if quicker is None or quicker.epoch < document.epoch:
             raise
         raise ConflictError(
@@ -140,10 +173,11 @@ def _write(kept: RolloutStore, document: Document, etag: str | None) -> None:
         ) from error
 
 
-def _outcome(rollouts: Rollouts, document: Document, *, written: bool, is_new: bool) -> str:
-    url = rollouts.kept.store.url
-    if written:
-        return f"Rollout {document.epoch} is in force in {url}: each worker takes it up when it next looks."
-    if is_new:
+def outcome(rollouts: Rollouts, made: Change) -> str:
+    """What came of a change, as a sentence."""
+    url, epoch = rollouts.kept.store.url, made.document.epoch
+    if made.written:
+        return f"Rollout {epoch} is in force in {url}: each worker takes it up when it next looks."
+    if made.document is not made.now:
         return "Nothing was written: --dry-run."
-    return f"Nothing was written: rollout {document.epoch} in {url} says so already."
+    return f"Nothing was written: rollout {epoch} in {url} says so already."

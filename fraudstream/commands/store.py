@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from consumer.settings import WorkerSettings
 from fraudstream.settings import read_settings
 from models.registry import Registry, Watch
 from models.signature import public_keys
@@ -25,7 +26,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def open_registry(config: Path | None, store: str | None, endpoint: str | None) -> Registry:
     """The models in the store of the settings. Raises ConfigurationError where there is none."""
-    settings = read_settings(config, {"store": store, "store_endpoint": endpoint})
+    return registry_of(read_settings(config, {"store": store, "store_endpoint": endpoint}))
+
+
+def registry_of(settings: WorkerSettings) -> Registry:
+    """The models in the store of these settings. Raises ConfigurationError where there is none."""
     if settings.store is None:
         raise ConfigurationError("store: say where models are kept, with --store, FRAUDSTREAM_STORE or in the file")
     return Registry(open_store(settings.store, settings.store_endpoint))

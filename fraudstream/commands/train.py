@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from fraudstream.commands.bars import boosting_bar
 from models.manifest import Combine, Manifest
 from producer import sample_path
 from schemas.dataset import read_dataset
@@ -59,11 +59,10 @@ def train(
     fraudstream train --out model
     """
     # XGBoost and scikit-learn take two seconds to load; `fraudstream --help` should not wait for them.
-    from drift.model_baseline import baseline_of, put_beside, training_period  # noqa: PLC0415
-    from models.model import open_model  # noqa: PLC0415
+    from drift.model_baseline import train_with_baseline  # noqa: PLC0415
     from models.report import table  # noqa: PLC0415
     from models.tracking import Tracking  # noqa: PLC0415
-    from models.train import TrainingSettings, train_to  # noqa: PLC0415
+    from models.train import TrainingSettings  # noqa: PLC0415
 
     tracking = Tracking(mlflow) if mlflow else None
     settings = TrainingSettings(
@@ -84,13 +83,9 @@ def train(
         features=[column.strip() for column in features.split(",")] if features else (),
         legitimate_kept=legitimate_kept,
     )
-    with _progress() as progress:
-        task = progress.add_task("boosting", total=settings.rounds * settings.ensemble)
-        trained = train_to(out, dataset, settings, lambda: progress.advance(task), _content(reason_names))
-        progress.update(task, completed=settings.rounds * settings.ensemble)
-    model = open_model(trained.manifest, trained.boosters, threads=1)
-    expected = baseline_of(model.manifest, training_period(model, dataset, (data or sample_path()).name))
-    manifest = put_beside(out, expected)
+    with boosting_bar(settings.rounds * settings.ensemble) as on_round:
+        reasons = _content(reason_names)
+        manifest = train_with_baseline(out, dataset, settings, (data or sample_path()).name, on_round, reasons).manifest
     recorded = tracking.record(manifest, out) if tracking else None
     if json:
         sys.stdout.buffer.write(msgspec.json.encode(_summary(out, manifest, recorded)) + b"\n")
@@ -122,8 +117,3 @@ def _summary(out: Path, manifest: Manifest, recorded: str | None) -> dict[str, A
         "training_data": manifest.training_data,
         "mlflow_version": recorded,
     }
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("rounds"))
-    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -20,16 +20,17 @@ from sending to reading was 22 ms, with this it is 11."""
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The three topics of one run, under a name that nobody else uses."""
+    """The topics of one run, under a name that nobody else uses."""
 
     transactions: str
     decisions: str
     dead_letters: str
+    samples: str
 
     @property
-    def names(self) -> tuple[str, str, str]:
-        """All of them."""
-        return self.transactions, self.decisions, self.dead_letters
+    def partitions(self) -> Mapping[str, int]:
+        """All of them, with how many partitions each has: samples are read in one order."""
+        return dict.fromkeys((self.transactions, self.decisions, self.dead_letters), PARTITIONS) | {self.samples: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Cluster:
 def embedded_cluster() -> Iterator[Cluster]:
     """The mock cluster of librdkafka, a broker in this very process. It knows no transactions."""
     topics = _new_topics()
-    with _mock_cluster(topics.names) as address:
+    with _mock_cluster(topics.partitions) as address:
         yield Cluster(Connection(address, _FOR_MOCK_CLUSTER), topics, Delivery.AT_LEAST_ONCE)
 
 
@@ -57,19 +58,19 @@ def real_cluster(bootstrap_servers: str, properties: Mapping[str, str]) -> Itera
     """
     connection, topics = Connection(bootstrap_servers, properties), _new_topics()
     with ExitStack() as stack:
-        for name in topics.names:
-            connection.create_topic(name, PARTITIONS)
+        for name, partitions in topics.partitions.items():
+            connection.create_topic(name, partitions)
             stack.callback(connection.delete_topic, name)
         yield Cluster(connection, topics, Delivery.EXACTLY_ONCE)
 
 
 def _new_topics() -> Topics:
     run = f"fraudstream-demo-{uuid.uuid4().hex[:8]}"
-    return Topics(f"{run}.transactions", f"{run}.decisions", f"{run}.dead-letters")
+    return Topics(f"{run}.transactions", f"{run}.decisions", f"{run}.dead-letters", f"{run}.samples")
 
 
 @contextmanager
-def _mock_cluster(topics: tuple[str, ...]) -> Iterator[str]:
+def _mock_cluster(topics: Mapping[str, int]) -> Iterator[str]:
     """The address of a cluster of one broker with these topics.
 
     By librdkafka's C interface (rdkafka_mock.h), because Python's offers neither topics with a number of partitions
@@ -84,8 +85,10 @@ def _mock_cluster(topics: tuple[str, ...]) -> Iterator[str]:
         raise FraudstreamError("the broker inside this process did not start: give a real one by --bootstrap-servers")
     try:
         library.rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0)
-        for name in topics:
-            library.rd_kafka_mock_topic_create(cluster, name.encode(), PARTITIONS, 1)
+        # Without a controller each question about rights and settings waits ten seconds for one.
+        library.rd_kafka_mock_set_controller_id(cluster, 1)
+        for name, partitions in topics.items():
+            library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, 1)
         yield library.rd_kafka_mock_cluster_bootstraps(cluster).decode()
     finally:
         library.rd_kafka_mock_cluster_destroy(cluster)
@@ -105,6 +108,7 @@ def _librdkafka() -> ctypes.CDLL:
         ("mock_cluster_destroy", None, [pointer]),
         ("mock_cluster_bootstraps", text, [pointer]),
         ("mock_group_initial_rebalance_delay_ms", None, [pointer, ctypes.c_int32]),
+        ("mock_set_controller_id", number, [pointer, ctypes.c_int32]),
         ("mock_topic_create", number, [pointer, text, number, number]),
     ):
         function = getattr(library, f"rd_kafka_{name}")

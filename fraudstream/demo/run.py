@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fraudstream.demo.cluster import Cluster
+from fraudstream.demo.monitor import baseline_before, watched
 from fraudstream.demo.serve import last_words, worker
 from fraudstream.demo.stream import ANSWER_SECONDS, HeldOut, Reader, held_out, sending, watch
 from fraudstream.demo.tally import Summary, Tally, summarise
@@ -18,18 +19,21 @@ from schemas.dataset import read_dataset
 from schemas.errors import FraudstreamError
 
 
-def run(console: Console, cluster: Cluster, rate: float, scratch: Path) -> Summary:
-    """Train, serve, send at ``rate`` a second, and count. ``scratch`` is a directory for the model and the log."""
+def run(console: Console, cluster: Cluster, rate: float, scratch: Path, *, drifts: bool) -> Summary:
+    """Train, serve, send at ``rate`` a second, count, and look for drift, which there is if it ``drifts``.
+
+    ``scratch`` is a directory for the model and the log.
+    """
     dataset, settings, model = read_dataset(sample_path()), TrainingSettings(), scratch / "model"
-    rows = held_out(dataset, settings.shares)
+    rows = held_out(dataset, settings.shares, drifts=drifts)
     with step(console, f"Training on the first {rows.first:,} of {len(dataset.frame):,} real card transactions"):
-        train_to(model, dataset, settings)
+        usual = baseline_before(rows, train_to(model, dataset, settings), dataset)
     with closing(Reader(cluster)) as reader:
         reader.get_ready()
         tally = _send_and_watch(console, cluster, rows, rate, reader, model, scratch)
         # Only now, with the worker gone, can nothing come that would be doubled.
         reader.read_to_end(tally)
-    return summarise(tally, cluster.delivery.value)
+    return summarise(tally, cluster.delivery.value, watched(cluster, usual))
 
 
 def _send_and_watch(

@@ -52,7 +52,8 @@ def _settings(cluster: Cluster, model: Path, port: int) -> dict[str, Any]:
         "input_topic": cluster.topics.transactions,
         "decisions_topic": cluster.topics.decisions,
         "dead_letters_topic": cluster.topics.dead_letters,
-        "sample_rate": 0,  # nobody watches for drift here
+        "samples_topic": cluster.topics.samples,
+        "sample_rate": 1,  # a run is too short for less
         "delivery": cluster.delivery.value,
         "model": str(model),
         "metrics_port": port,

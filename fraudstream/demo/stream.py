@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
 
@@ -14,12 +14,13 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from numpy.typing import NDArray
 
+from drift.windows import PANE
 from fraudstream.demo.cluster import PARTITIONS, Cluster
 from fraudstream.demo.tally import Tally, Truth
 from models.split import parts
 from producer.encode import encode_avro
 from producer.publish import Pace, Publisher, send_at_pace
-from producer.transactions import TransactionSource, from_frame
+from producer.transactions import Transactions, TransactionSource, from_frame
 from schemas.dataset import Dataset
 from schemas.errors import FraudstreamError
 from schemas.framing import confluent_prefix
@@ -28,6 +29,10 @@ from schemas.load import load
 CONFLUENT_PREFIX = confluent_prefix(1)
 DRAIN_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
+EVENT_MS = 1_000
+"""Event time between two transactions, however fast they are sent: ten minutes of it hold enough to be judged."""
+OTHER_UNIT = 100
+"""What amounts are multiplied by where they drift: somebody upstream sends cents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +43,23 @@ class HeldOut:
     first: int
     count: int
     legitimate_kept: float
+    drifts: bool = False
+    """Whether the amounts of the second half are another unit's."""
+
+    def sent(self, first: int, count: int, pace: Pace) -> Transactions:
+        """Numbers ``first`` to ``first + count - 1`` of them as they are sent at this pace.
+
+        Their event times end before the first is sent, and begin with a window of the monitor.
+        """
+        numbers = np.arange(first, first + count)
+        begin = int(pace.start * 1000 - self.count * EVENT_MS) // PANE.length * PANE.length
+        rows = self.source.stretch(self.first + first, count).happening_at(begin + numbers * EVENT_MS)
+        other = self.drifts & (numbers >= self.count // 2)
+        return replace(rows, amount=np.where(other, OTHER_UNIT * rows.amount, rows.amount))
 
     def truth(self, pace: Pace) -> Truth:
         """What is known of them when they are sent at this pace."""
-        rows = self.source.stretch(self.first, self.count)
+        rows = self.sent(0, self.count, pace)
         identities = rows.transaction_id.astype(str).tolist()
         due = pace.due_at(0, self.count, pace.start)
         return Truth(
@@ -49,10 +67,11 @@ class HeldOut:
         )
 
 
-def held_out(dataset: Dataset, shares: tuple[float, float]) -> HeldOut:
+def held_out(dataset: Dataset, shares: tuple[float, float], *, drifts: bool = False) -> HeldOut:
     """The test part of a data set that is split as training splits it."""
     test = parts(dataset, shares)[2]
-    return HeldOut(from_frame(dataset.frame), test.start, test.stop - test.start, dataset.legitimate_kept)
+    source, count = from_frame(dataset.frame), test.stop - test.start
+    return HeldOut(source, test.start, count, dataset.legitimate_kept, drifts)
 
 
 class Reader:
@@ -149,7 +168,7 @@ def sending(publisher: Publisher, rows: HeldOut, pace: Pace) -> Iterator[Callabl
     stop = Event()
 
     def send(first: int, due: NDArray[np.float64]) -> None:
-        batch = rows.source.stretch(rows.first + first, len(due)).happening_at((due * 1000).astype(np.int64))
+        batch = rows.sent(first, len(due), pace)
         publisher.send(batch.card_id.tolist(), encode_avro(batch, CONFLUENT_PREFIX))
 
     with ThreadPoolExecutor(1, thread_name_prefix="send") as thread:

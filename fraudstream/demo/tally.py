@@ -99,6 +99,23 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """What the monitor saw: how many ``windows`` it judged, and in how many something alarmed, the surest first.
+
+    ``since`` (ms of event time) is the beginning of the first that did so critically, for which the monitor asks for
+    a retraining; None where none did.
+    """
+
+    windows: int = 0
+    alarmed: int = 0
+    subjects: tuple[str, ...] = ()
+    since: int | None = None
+
+
+NOBODY_WATCHED = Drift()
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The end of the demo in numbers. Latencies are in ms, from the time a transaction was due to be sent.
 
@@ -125,6 +142,7 @@ class Summary:
     throughput: float
     p50_ms: float
     p99_ms: float
+    drift: Drift
 
     @property
     def kept_its_promise(self) -> bool:
@@ -136,7 +154,7 @@ class Summary:
         return asdict(self)
 
 
-def summarise(tally: Tally, delivery: str) -> Summary:
+def summarise(tally: Tally, delivery: str, drift: Drift = NOBODY_WATCHED) -> Summary:
     """Count up."""
     flagged = tally.outcomes["decline"] + tally.outcomes["review"]
     alarms, frauds = flagged - tally.caught, int(tally.truth.is_fraud.sum())
@@ -162,4 +180,5 @@ def summarise(tally: Tally, delivery: str) -> Summary:
         throughput=round(tally.rate, 1),
         p50_ms=round(p50, 1),
         p99_ms=round(p99, 1),
+        drift=drift,
     )

@@ -11,7 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fraudstream.demo.tally import LAST_DECLINED, RECENT, Declined, Summary, Tally
+from drift.times import Times
+from fraudstream.demo.tally import LAST_DECLINED, RECENT, Declined, Drift, Summary, Tally
 
 FRAME_SECONDS = 0.125
 LINE_SECONDS = 2.0
@@ -126,9 +127,22 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "recall", f"{summary.recall:.1%}: {caught} of {summary.frauds} frauds caught ({how})"
     if summary.precision is None or summary.precision_at_real_prior is None:
         yield "precision", "nothing was flagged"
-        return
-    yield "precision", f"{summary.precision:.1%} of what was flagged in this sample is fraud"
-    yield "", f"{summary.precision_at_real_prior:.1%} where honest transactions are as many as in reality"
+    else:
+        yield "precision", f"{summary.precision:.1%} of what was flagged in this sample is fraud"
+        yield "", f"{summary.precision_at_real_prior:.1%} where honest transactions are as many as in reality"
+    yield "drift", _drift(summary.drift)
+
+
+def _drift(seen: Drift) -> str:
+    windows = f"{seen.windows} windows of ten minutes, at a transaction a second of event time"
+    if not seen.alarmed:
+        return f"none in {windows}"
+    asked = (
+        ""
+        if seen.since is None
+        else f"; for the one of {Times(seen.since, seen.since).at(seen.since)} a retraining is due"
+    )
+    return f"[bold red]{', '.join(seen.subjects)}[/] in {seen.alarmed} of {windows}{asked}"
 
 
 def _next(summary: Summary, program: str) -> Iterator[tuple[str, str]]:
@@ -137,6 +151,8 @@ def _next(summary: Summary, program: str) -> Iterator[tuple[str, str]]:
             f"{program} demo --bootstrap-servers 127.0.0.1:9092",
             ("the same on a real Kafka, exactly once (`make kafka` starts one)"),
         )
+    if not summary.drift.alarmed:
+        yield f"{program} demo --drift", "the same, but somebody sends amounts in cents from the middle on"
     yield f"{program} train --out model", "keep a model, with a report to read: model/report.html"
     yield f"{program} score --help", "point a worker at a topic of your own"
     yield f"{program} config", "every setting, and what it means"

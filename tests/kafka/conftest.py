@@ -5,7 +5,7 @@ import sys
 import uuid
 
 import pytest
-from worker_stream import FEATURES, Stream
+from worker_stream import FEATURES, Stream, Watched
 
 from producer import sample_path
 from schemas.dataset import read_dataset
@@ -46,3 +46,14 @@ def stream_of(kafka):
 @pytest.fixture
 def stream(stream_of, model_dir):
     return stream_of(model_dir)
+
+
+@pytest.fixture
+def watched(kafka, model_dir):
+    made = Watched(kafka.bootstrap_servers, f"d-{uuid.uuid4().hex[:8]}", model_dir, partitions=2)
+    for topic in (made.input, made.decisions, made.dead_letters):
+        kafka.create_topic(topic, partitions=2)
+    for topic in (made.samples, made.drift, made.requests):
+        kafka.create_topic(topic)
+    yield made
+    made.stop()

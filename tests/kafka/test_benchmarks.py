@@ -28,7 +28,14 @@ FEW = 2_000
 PREFIX = confluent_prefix(2)
 DECISION = fastavro.parse_schema(load("decision"))
 TINY = Scale(
-    events=EVENTS, rounds=1, latency_seconds=1, latency_rounds=1, soak_events=EVENTS, batch_rounds=1, batches={}
+    events=EVENTS,
+    rounds=1,
+    latency_seconds=1,
+    latency_rounds=1,
+    soak_events=EVENTS,
+    batch_rounds=1,
+    sampling_rounds=1,
+    batches={},
 )
 
 

@@ -3,14 +3,12 @@
 import json
 import subprocess
 import sys
-import uuid
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
 from sampled import baseline, batches, events, record
-from worker_stream import START, Stream, said, transactions, wait_until
+from worker_stream import START, said, transactions, wait_until
 
 from drift.baseline_file import from_bytes, to_bytes
 from drift.detect import Rule
@@ -22,74 +20,11 @@ from drift.windows import MINUTE, PANE, SCALES, Timing
 from drift.wire import from_value, to_value
 from models.manifest import MANIFEST_FILE, from_json
 from producer import sample_path
-from schemas import feature_sample
 from schemas.dataset import read_dataset
 
 HOURS = 30
 EVENTS = events(HOURS * 200, minutes=HOURS * 60, shift=lambda minute: 3.0 if minute > 12 * 60 else 0.0)
 RECORDS = [record(EVENTS, rows, rate=1.0) for rows in batches(EVENTS)]
-
-
-@dataclass
-class Watched(Stream):
-    """A stream whose samples are watched."""
-
-    @property
-    def drift(self):
-        return f"{self.name}.drift"
-
-    @property
-    def requests(self):
-        return f"{self.name}.requests"
-
-    def watch(self, *options, slot=0):
-        """A monitor that others may follow after six seconds."""
-        return self.run(
-            ("drift", "run"),
-            *("--drift-topic", self.drift, "--retrain-topic", self.requests, "--slot", str(slot)),
-            *("--drift-metrics-port", "0", "--consumer-kafka", "session.timeout.ms=6000", *options),
-        )
-
-    def publish_samples(self, records):
-        producer = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": uuid.uuid4().hex})
-        producer.init_transactions(30)
-        for each in records:  # each in a transaction of its own, as from a worker
-            producer.begin_transaction()
-            value = feature_sample.encode(replace(each, topic=self.input))
-            producer.produce(self.samples, value, partition=0)
-            producer.commit_transaction(30)
-
-    def all_of(self, topic):
-        """The committed records of the only partition of a topic."""
-        reader = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": uuid.uuid4().hex,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-            }
-        )
-        reader.assign([TopicPartition(topic, 0, 0)])
-        messages = []
-        while not (messages and messages[-1].error()):
-            messages += reader.consume(10_000, 1)
-        reader.close()
-        return [message for message in messages if not message.error()]
-
-    def reports(self):
-        """The last value of each key, as compaction leaves them."""
-        return {message.key(): message.value() for message in self.all_of(self.drift)}
-
-
-@pytest.fixture
-def watched(kafka, model_dir):
-    made = Watched(kafka.bootstrap_servers, f"d-{uuid.uuid4().hex[:8]}", model_dir, partitions=2)
-    for topic in (made.input, made.decisions, made.dead_letters):
-        kafka.create_topic(topic, partitions=2)
-    for topic in (made.samples, made.drift, made.requests):
-        kafka.create_topic(topic)
-    yield made
-    made.stop()
 
 
 @pytest.fixture(scope="module")
