@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from consumer.settings import WorkerSettings
 from consumer.wire import input_fields
 from fraudstream.commands.rollout_text import print_change, print_json, print_lines
-from fraudstream.commands.store import moving, open_registry, trusted_keys
-from fraudstream.settings import read_settings
+from fraudstream.commands.store import store_settings, trusted_models
 from models.manifest import Manifest
-from models.registry import Registry, Version
+from models.registry import Registry, Version, registry_at
 from models.rollout import Document, check
 from models.rollout_changes import By
 from models.rollout_difference import difference
@@ -31,13 +31,14 @@ class Rollouts:
 
     kept: RolloutStore
     registry: Registry
-    config: Path | None
+    settings: WorkerSettings
 
     @classmethod
     def open(cls, config: Path | None, store: str | None, endpoint: str | None) -> Self:
         """Raises ConfigurationError where the settings name no store."""
-        registry = open_registry(config, store, endpoint)
-        return cls(RolloutStore(registry.store), registry, config)
+        settings = store_settings(config, store, endpoint)
+        registry = registry_at(settings.store, settings.store_endpoint)
+        return cls(RolloutStore(registry.store), registry, settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +97,12 @@ def _load_what_is_new(rollouts: Rollouts, now: Document | None, document: Docume
     serving = now.models if now else ()
     if set(document.models) <= set(serving):
         return
-    # XGBoost takes a second to load; `fraudstream --help` should not wait for it.
-    from models.artifact import from_files  # noqa: PLC0415
-    from models.sandbox import Sandbox  # noqa: PLC0415
-
-    keys, fields = trusted_keys(rollouts.config), input_fields(read_settings(rollouts.config, {}))
-    with Sandbox() as sandbox, moving() as watch:
+    fields = input_fields(rollouts.settings)
+    with trusted_models(rollouts.settings, rollouts.registry) as trusted:
 
         def load(version: Version) -> None:
             if version not in serving:
-                files = rollouts.registry.fetch(version, watch)
-                _warn_of_input(from_files(files, str(version), keys=keys, sandbox=sandbox).manifest, fields)
+                _warn_of_input(trusted.version(version).manifest, fields)
 
         check(document, load)
 
