@@ -25,6 +25,7 @@ FULL = Scale(
     latency_rounds=3,
     soak_events=5_000_000,
     batch_rounds=2,
+    reasons_rounds=5,
     batches={100: 100_000, 1_000: 250_000, 5_000: 500_000, 20_000: 1_000_000},
 )
 QUICK = Scale(
@@ -34,6 +35,7 @@ QUICK = Scale(
     latency_rounds=1,
     soak_events=300_000,
     batch_rounds=1,
+    reasons_rounds=2,
     batches={1_000: 100_000, 20_000: 300_000},
 )
 
@@ -43,6 +45,7 @@ class Part(StrEnum):
 
     THROUGHPUT = "throughput"
     BATCHES = "batches"
+    REASONS = "reasons"
     LATENCY = "latency"
     STAGES = "stages"
     SOAK = "soak"
@@ -50,7 +53,7 @@ class Part(StrEnum):
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, once: about 3 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, once: about 4 minutes.")] = False,
     only: Annotated[list[Part] | None, typer.Option(help="Measure this part alone; may be given again.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Card transactions in parquet for the batch part, not the bundled sample.")
@@ -59,7 +62,7 @@ def main(
 ) -> None:
     """Measure the worker beside its peers on a real Kafka, and batch scoring without; every output is checked.
 
-    All of it takes about 20 minutes on two cores, and then rewrites docs/benchmarks.md and its plot. Nothing else
+    All of it takes about 25 minutes on two cores, and then rewrites docs/benchmarks.md and its plot. Nothing else
     should run meanwhile.
     """
     console = Console(width=None if sys.stdout.isatty() else 150)
@@ -86,6 +89,7 @@ def _measure(parts: Sequence[Part], scale: Scale, data: Path | None, console: Co
             of_the_stream = {
                 Part.THROUGHPUT: lambda: measured.throughput(bench.field()),
                 Part.BATCHES: measured.batches,
+                Part.REASONS: measured.reasons,
                 Part.LATENCY: measured.latency,
                 Part.STAGES: measured.stages,
                 Part.SOAK: measured.soak,

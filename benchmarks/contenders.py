@@ -51,12 +51,15 @@ def naive() -> Contender:
     return Contender("naive", partial(_script, "naive"), share=SMALL_SHARE)
 
 
-def fraudstream(delivery: str, workers: int = 1, batch_size: int = 5_000) -> Contender:
+def fraudstream(delivery: str, workers: int = 1, batch_size: int = 5_000, reason_codes: int = 3) -> Contender:
     """The worker as a user starts it, every output on."""
     name = f"fraudstream {delivery.replace('_', '-').removesuffix('-')}"
     name += f", {workers} workers" if workers > 1 else ""
-    options = ("--delivery", delivery, "--workers", str(workers), "--batch-size", str(batch_size))
-    return Contender(name, partial(_worker, options), has_metrics=workers == 1)
+    name += "" if reason_codes else ", no reasons"
+    numbers = {"--workers": workers, "--batch-size": batch_size, "--reason-codes": reason_codes}
+    options = ("--delivery", delivery, *(word for option, number in numbers.items() for word in (option, str(number))))
+    check = partial(check_decisions, explained=reason_codes > 0)
+    return Contender(name, partial(_worker, options), check, has_metrics=workers == 1)
 
 
 def kafka_streams(threads: int = 1, commit_ms: int = 100) -> Contender:

@@ -34,6 +34,7 @@ def sections(results: Results) -> Iterator[tuple[str, list[Line]]]:
         ("The bars", list(_bars(results))),
         ("Throughput, events a second", list(_throughput(results.throughput))),
         ("Batch sizes, events a second", list(_batches(results))),
+        ("Reasons, where 1 % is flagged, events a second", list(_throughput(results.reasons))),
         (
             "Latency at 10,000 events/s: p50, and p90 / p99 / p99.9 in ms, medians of the rounds",
             list(_latencies(results)),

@@ -14,6 +14,7 @@ AT_LEAST_ONCE = "fraudstream at-least-once"
 COPY = "pass-through"
 NAIVE = "naive"
 STREAMS = "kafka-streams"
+WITHOUT_REASONS = f"{ONE}, no reasons"
 TIMES = "x"
 STREAMS_TWO = f"{STREAMS}, 2 threads"
 
@@ -54,6 +55,7 @@ class Results:
 
     throughput: list[Run] = field(default_factory=list)
     batches: dict[int, list[Run]] = field(default_factory=dict)
+    reasons: list[Run] = field(default_factory=list)
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     latency: list[Latency] = field(default_factory=list)
     soak: Run | None = None
@@ -91,6 +93,7 @@ RATIOS: tuple[tuple[str, str, str, Callable[[Run], float], float], ...] = (
     ("two workers ÷ Kafka Streams on two threads, warm", TWO, STREAMS_TWO, warm, 1.0),
 )
 LATENCIES = ((ONE, 30.0), (AT_LEAST_ONCE, 15.0))
+EXPLAINED = 0.95
 ROWS_A_SECOND = 500_000
 MEMORY_MB = 400
 GROWTH = 1.05
@@ -103,6 +106,9 @@ def bars(results: Results) -> Iterator[Bar]:
         measured = results.ratio(one, other, measure)
         if measured is not None:
             yield Bar(claim, measured, at_least=True, bar=least, unit=TIMES)
+    explained = ratio(results.reasons, ONE, WITHOUT_REASONS, warm)
+    if explained is not None:
+        yield Bar("with reasons ÷ without, 1 % flagged", explained, at_least=True, bar=EXPLAINED, unit=TIMES)
     for name, most in LATENCIES:
         found = [latency.p99 for latency in results.latency if latency.contender == name]
         if found:
