@@ -83,6 +83,11 @@ def whole(run: Run) -> float:
     return run.rate
 
 
+def cpu(run: Run) -> float:
+    """µs of CPU an event: noise of the machine moves it less than the rates."""
+    return run.cpu
+
+
 RATIOS: tuple[tuple[str, str, str, Callable[[Run], float], float], ...] = (
     ("exactly-once ÷ pass-through", ONE, COPY, warm, 0.60),
     ("exactly-once ÷ Kafka Streams", ONE, STREAMS, warm, 1.15),
