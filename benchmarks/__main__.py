@@ -26,6 +26,7 @@ FULL = Scale(
     soak_events=5_000_000,
     batch_rounds=2,
     sampling_rounds=10,
+    reasons_rounds=5,
     batches={100: 100_000, 1_000: 250_000, 5_000: 500_000, 20_000: 1_000_000},
 )
 QUICK = Scale(
@@ -36,6 +37,7 @@ QUICK = Scale(
     soak_events=300_000,
     batch_rounds=1,
     sampling_rounds=2,
+    reasons_rounds=2,
     batches={1_000: 100_000, 20_000: 300_000},
 )
 
@@ -46,6 +48,7 @@ class Part(StrEnum):
     THROUGHPUT = "throughput"
     SAMPLING = "sampling"
     BATCHES = "batches"
+    REASONS = "reasons"
     LATENCY = "latency"
     STAGES = "stages"
     SOAK = "soak"
@@ -53,7 +56,7 @@ class Part(StrEnum):
 
 
 def main(
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, once: about 3 minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, once: about 4 minutes.")] = False,
     only: Annotated[list[Part] | None, typer.Option(help="Measure this part alone; may be given again.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Card transactions in parquet for the batch part, not the bundled sample.")
@@ -90,6 +93,7 @@ def _measure(parts: Sequence[Part], scale: Scale, data: Path | None, console: Co
                 Part.THROUGHPUT: lambda: measured.throughput(bench.field()),
                 Part.SAMPLING: measured.sampling,
                 Part.BATCHES: measured.batches,
+                Part.REASONS: measured.reasons,
                 Part.LATENCY: measured.latency,
                 Part.STAGES: measured.stages,
                 Part.SOAK: measured.soak,

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from benchmarks.bed import train
 from benchmarks.stages import Stages, TimedScorer
+from consumer.decide import Decider
 from consumer.settings import WorkerSettings
 from fraudstream.batch import score
 from fraudstream.batch.assemble import decider
 from fraudstream.batch.directory import Directory
-from fraudstream.batch.finished import Decider
 from fraudstream.batch.layout import Layout, layout_of
 from fraudstream.batch.outputs import DecisionsFile
 from fraudstream.batch.score import Task, score_file

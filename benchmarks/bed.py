@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from deploy.kafka.broker import running_broker
-from models.artifact import load
+from models.artifact import load, read_directory, save
+from models.manifest import MANIFEST_FILE
 from models.model import Model, probability
 from producer import sample_path
 from producer.encode import encode_avro
@@ -101,6 +102,17 @@ def bed_on(bootstrap_servers: str, broker_pid: int | None, home: Path) -> Bed:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers} | QUIET)
     scores = score_all(model, source.stretch(0, len(source)))
     return Bed(bootstrap_servers, broker_pid, admin, home, home / "model", model, source, scores)
+
+
+def flagging(bed: Bed, share: float) -> Bed:
+    """The bed with thresholds under which this share of its events is reviewed or declined, by the same model."""
+    model, path = bed.model, bed.home / f"model-that-flags-{share:g}"
+    review_at = float(np.quantile(bed.scores, 1 - share, method="higher"))
+    policy = replace(model.policy, review_at=review_at, decline_at=max(review_at, model.policy.decline_at))
+    files = read_directory(bed.model_dir)
+    del files[MANIFEST_FILE]
+    save(path, replace(model.manifest, policy=policy), files)
+    return replace(bed, model_dir=path, model=load(path))
 
 
 def in_real_mix() -> TransactionSource:

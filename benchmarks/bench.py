@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from benchmarks import contenders
-from benchmarks.bed import Bed
+from benchmarks.bed import Bed, flagging
 from benchmarks.contenders import Contender, fraudstream
 from benchmarks.latency import Latency, measure
 from benchmarks.results import Results
@@ -14,6 +14,8 @@ from benchmarks.stages import profile
 from benchmarks.throughput import Run, run
 
 STAGES_SHARE = 4
+FLAGGED = 0.01
+"""Share of the events that are reviewed or declined where the cost of reasons is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Scale:
     soak_events: int
     batch_rounds: int
     sampling_rounds: int
+    reasons_rounds: int
     batches: dict[int, int]
     """Batch sizes to try, each with its number of events: a few seconds of them."""
 
@@ -82,6 +85,15 @@ class Bench:
                     result = self._run(contender, events, number, f", batches of {size:,}")
                     self.results.batches.setdefault(size, []).append(result)
 
+    def reasons(self) -> None:
+        """The worker with and without reason codes, where 1 % of the events are flagged."""
+        bed = flagging(self._bed, FLAGGED)
+        field = (fraudstream("exactly_once"), fraudstream("exactly_once", reason_codes=0))
+        self._run(field[0], self._scale.events, -1, bed=bed)  # warms the broker up, and counts for nothing
+        for number in range(self._scale.reasons_rounds):
+            for contender in field[:: 1 if number % 2 == 0 else -1]:
+                self.results.reasons.append(self._run(contender, self._scale.events, number, bed=bed))
+
     def latency(self) -> None:
         """The worker in both modes, and Kafka Streams with a commit every 10 ms, after a run that counts for nothing.
 
@@ -117,12 +129,12 @@ class Bench:
         self.results.soak = self._run(fraudstream("exactly_once"), events, 0, ", soak")
         self._bed.delete_topics([self._filled.pop(events)])
 
-    def _run(self, contender: Contender, events: int, number: int, note: str = "") -> Run:
+    def _run(self, contender: Contender, events: int, number: int, note: str = "", bed: Bed | None = None) -> Run:
         given = events // contender.share
         source = self._source(given)
         what = _round(number)
         with self._console.status(f"{what}: {contender.name}{note}"):
-            result = run(self._bed, contender, source, given, number)
+            result = run(bed or self._bed, contender, source, given, number)
         self._console.print(
             f"{what}: {contender.name + note:48} {result.warm_rate:>9,.0f} events/s"
             f" {result.cpu:>8,.1f} µs of CPU an event {result.memory:>5,.0f} MB"

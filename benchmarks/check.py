@@ -109,8 +109,11 @@ def check_copies(bed: Bed, _source: str, batch: list[Message]) -> NDArray[np.int
     return numbers
 
 
-def check_decisions(bed: Bed, source: str, batch: list[Message]) -> NDArray[np.int64]:
-    """Each decision is its transaction's, has XGBoost's score, and the outcome, bucket and place that follow."""
+def check_decisions(bed: Bed, source: str, batch: list[Message], *, explained: bool | None = None) -> NDArray[np.int64]:
+    """Each decision is its transaction's, has XGBoost's score, and the outcome, bucket and place that follow.
+
+    ``explained`` says whether every flagged decision must have reasons, or none may; None: that is left open.
+    """
     texts, found = _decode(values_of(batch))
     numbers = _numbers_of(texts["transaction_id"])
     cards = card_ids(numbers).tolist()
@@ -123,6 +126,9 @@ def check_decisions(bed: Bed, source: str, batch: list[Message]) -> NDArray[np.i
     policy = bed.model.policy
     outcomes = (found["score"] >= policy.review_at).astype(int) + (found["score"] >= policy.decline_at)
     require((found["decision"] == outcomes).all(), "a decision does not follow from its score")
+    if explained is not None:
+        wanted = (outcomes > 0) & explained
+        require((found["explained"] == wanted).all(), "a decision has no reasons where it should, or has some")
     require((found["experiment_bucket"] == buckets_of(cards, EXPERIMENT.seed)).all(), "a card is in another bucket")
     return numbers
 
@@ -143,6 +149,7 @@ def _decode(values: list[bytes]) -> tuple[dict[str, list[bytes | None]], dict[st
     columns = decoded.columns.items()
     numbers = {name: column.values.copy() for name, column in columns if isinstance(column, NumberColumn)}
     texts = {name: column.to_list() for name, column in columns if isinstance(column, BytesColumn)}
+    numbers["explained"] = decoded.reason != Reason.OK
     # After the flat fields come the reason codes of those few that have any; these are decoded the slow way.
     for row in np.flatnonzero(decoded.reason != Reason.OK).tolist():
         require(decoded.reason[row] == Reason.TRAILING_BYTES, "a decision cannot be decoded")

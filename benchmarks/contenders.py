@@ -51,14 +51,19 @@ def naive() -> Contender:
     return Contender("naive", partial(_script, "naive"), share=SMALL_SHARE)
 
 
-def fraudstream(delivery: str, workers: int = 1, batch_size: int = 5_000, *, samples: bool = True) -> Contender:
-    """The worker as a user starts it, every output on, or all but the samples for the drift monitor."""
+def fraudstream(
+    delivery: str, workers: int = 1, batch_size: int = 5_000, reason_codes: int = 3, *, samples: bool = True
+) -> Contender:
+    """The worker as a user starts it, every output on, or all but the reasons or the samples for the drift monitor."""
     name = f"fraudstream {delivery.replace('_', '-').removesuffix('-')}"
     name += f", {workers} workers" if workers > 1 else ""
+    name += "" if reason_codes else ", no reasons"
     name += "" if samples else ", no samples"
-    options: tuple[str, ...] = ("--delivery", delivery, "--workers", str(workers), "--batch-size", str(batch_size))
+    numbers = {"--workers": workers, "--batch-size": batch_size, "--reason-codes": reason_codes}
+    options = ("--delivery", delivery, *(word for option, number in numbers.items() for word in (option, str(number))))
     options += () if samples else ("--sample-rate", "0")
-    return Contender(name, partial(_worker, options), has_metrics=workers == 1)
+    check = partial(check_decisions, explained=reason_codes > 0)
+    return Contender(name, partial(_worker, options), check, has_metrics=workers == 1)
 
 
 def kafka_streams(threads: int = 1, commit_ms: int = 100) -> Contender:

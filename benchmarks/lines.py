@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.latency import typical
-from benchmarks.results import TIMES, Results, Spread, bars, ratio, warm
+from benchmarks.results import ONE, TIMES, WITHOUT_REASONS, Results, Spread, bars, cpu, ratio, warm
 from benchmarks.throughput import Run
 
 HEADER = ("", "measured", "least to largest", "CPU, µs an event", "broker, µs", "memory, MB", "bar", "reached")
@@ -35,6 +35,7 @@ def sections(results: Results) -> Iterator[tuple[str, list[Line]]]:
         ("Throughput, events a second", list(_throughput(results.throughput))),
         ("What sampling for the drift monitor costs, events a second", list(_throughput(results.sampling))),
         ("Batch sizes, events a second", list(_batches(results))),
+        ("Reasons, where 1 % is flagged, events a second", list(_reasons(results.reasons))),
         (
             "Latency at 10,000 events/s: p50, and p90 / p99 / p99.9 in ms, medians of the rounds",
             list(_latencies(results)),
@@ -82,6 +83,13 @@ def _batches(results: Results) -> Iterator[Line]:
         yield Line(
             f"exactly-once ÷ at-least-once, batches of {size:,}", f"{paired.median:.2f} {TIMES}", _between(paired, 2)
         )
+
+
+def _reasons(runs: Sequence[Run]) -> Iterator[Line]:
+    yield from _throughput(runs)
+    paired = ratio(runs, ONE, WITHOUT_REASONS, cpu)
+    if paired is not None:
+        yield Line("CPU with reasons ÷ without", f"{paired.median:.2f} {TIMES}", _between(paired, 2))
 
 
 def _latencies(results: Results) -> Iterator[Line]:

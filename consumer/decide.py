@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from hashlib import sha256
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,6 +106,32 @@ class Rollout:
     def fields(self) -> tuple[str, ...]:
         """Every feature that some arm needs."""
         return tuple(dict.fromkeys(name for arm in self.arms for name in arm.scorer.features))
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """All that a decision depends on but the record and the clock."""
+
+    rollout: Rollout
+    roles: Roles
+    bounds: Bounds
+    reasons: Reasons
+
+    @property
+    def models(self) -> str:
+        """The models by name and version, for people."""
+        lineages = [arm.lineage for arm in self.rollout.arms]
+        return " and ".join(f"{each.model_name}@{each.model_version}" for each in lineages)
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever a record could be decided otherwise."""
+        parts = [
+            self.rollout.experiment,
+            [(arm.lineage, arm.thresholds, arm.required.tolist(), arm.codes) for arm in self.rollout.arms],
+            (self.roles, self.bounds, self.reasons),
+        ]
+        return sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -9,16 +10,15 @@ import structlog
 from consumer.decide import Rollout
 from consumer.serving import Serving, arm_of, serving_of
 from consumer.settings import WorkerSettings
+from consumer.trusted import TrustedModels
 from consumer.wire import input_fields, schema_source, transaction_reader
-from models.artifact import check_features, from_files, load
+from models.artifact import check_features
 from models.manifest import Manifest
 from models.model import Model
 from models.registry import Registry, Version
 from models.rollout import Document
 from models.routing import Experiment, single, two_way
-from models.sandbox import Sandbox, Trials
 from models.shap import Recursion
-from models.signature import public_keys
 from schemas.errors import ConfigurationError, FraudstreamError
 from schemas.framing import RecordReader
 
@@ -53,9 +53,9 @@ def load_serving(settings: WorkerSettings) -> Serving:
 
 def _load_directories(paths: Sequence[Path], settings: WorkerSettings) -> list[Model]:
     """The models in the directories, each tried first in a process of its own and matched with the input."""
-    with Sandbox() as sandbox:
-        keys, fields = public_keys(settings.model_public_keys), input_fields(settings)
-        models = [load(path, keys=keys, sandbox=sandbox) for path in paths]
+    fields = input_fields(settings)
+    with closing(TrustedModels(settings)) as trusted:
+        models = [trusted.directory(path) for path in paths]
     for path, model in zip(paths, models, strict=True):
         if fields is not None:
             check_features(model.manifest, fields, str(path))
@@ -86,13 +86,11 @@ class Loader:
 
     def __init__(self, registry: Registry, settings: WorkerSettings) -> None:
         """Raises ConfigurationError if ``model_public_keys``, the schema of the input or one of its roles is wrong."""
-        self._registry = registry
         self._settings = settings
-        self._keys = public_keys(settings.model_public_keys)
+        self._trusted = TrustedModels(settings, registry=registry)
         self._fields = input_fields(settings)
         self._schemas = schema_source(settings)
         self._reader = transaction_reader(settings, (), self._schemas)
-        self._trials = Trials()
         self._models: dict[Version, Model] = {}
         self._read: frozenset[str] = frozenset()
         self._control: Version | None = None
@@ -109,16 +107,17 @@ class Loader:
         Raises FraudstreamError where the control cannot serve, or nobody can say now whether it could.
         """
         check_unit(document, self._settings)
-        with closing(self._trials):
+        with closing(self._trusted):
             failures = self._load_models(version for version in document.models if version not in self._models)
-        serving = serving_of(document, self._models, failures, self._reader_of)
+        own_reader_of = partial(transaction_reader, self._settings)
+        serving = serving_of(document, self._models, failures, self._reader_of, own_reader_of)
         self._forget(document)
         return serving
 
     def hold(self, version: Version) -> None:
         """Keep this control of an earlier rollout for a rollback, unless one is kept; a failure is no harm."""
         if self._control_before is None and version not in self._models:
-            with closing(self._trials):
+            with closing(self._trusted):
                 failures = self._load_models([version])
             if not failures:
                 self._control_before = version
@@ -136,9 +135,8 @@ class Loader:
         return failures
 
     def _load_model(self, version: Version) -> Model:
-        source = str(version)
-        model = from_files(self._registry.fetch(version), source, keys=self._keys, sandbox=self._trials)
-        self._check_input(model.manifest, source)
+        model = self._trusted.version(version)
+        self._check_input(model.manifest, str(version))
         _warn_of_slow_reasons(model)
         return model
 

@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from consumer.loading import Loader, load_serving
 from consumer.serving import Serving
 from consumer.settings import WorkerSettings
-from models.registry import Registry, Version
+from models.registry import Version, is_version, registry_at
 from models.rollout import Changed, Document, first
 from models.rollout_store import RolloutStore
-from models.store import open_store
 from schemas.errors import ConfigurationError, FraudstreamError
 
 CURRENT = "current"
@@ -42,7 +41,7 @@ def load_pinned(settings: WorkerSettings, decider: str) -> Serving:
     """
     if is_directory(settings, decider):
         return load_serving(settings)
-    loader = Loader(registry_of(settings), settings)
+    loader = Loader(registry_at(settings.store, settings.store_endpoint), settings)
     serving = loader.load(document_of(settings, decider))
     for each in serving.missing:
         raise FraudstreamError(f"{decider} cannot decide: {each.version} of {each.name}: {each.reason}")
@@ -65,12 +64,7 @@ class Pinned:
 
 def is_directory(settings: WorkerSettings, decider: str) -> bool:
     """Whether the name means what the directories of the settings hold, and nothing of the store."""
-    return settings.model is not None and ("@" not in decider or settings.model.is_dir())
-
-
-def registry_of(settings: WorkerSettings) -> Registry:
-    """The models of the store. Raises ConfigurationError where the settings name none."""
-    return Registry(_rollouts(settings).store)
+    return settings.model is not None and not is_version(decider)
 
 
 def document_of(settings: WorkerSettings, decider: str) -> Document:
@@ -82,6 +76,4 @@ def document_of(settings: WorkerSettings, decider: str) -> Document:
 
 
 def _rollouts(settings: WorkerSettings) -> RolloutStore:
-    if settings.store is None:
-        raise ConfigurationError("store: say where models are kept, with --store, FRAUDSTREAM_STORE or in the file")
-    return RolloutStore(open_store(settings.store, settings.store_endpoint))
+    return RolloutStore(registry_at(settings.store, settings.store_endpoint).store)

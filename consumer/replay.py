@@ -7,13 +7,11 @@ metadata says the rest. So whoever runs the same command again, on any machine, 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from consumer.decide import Rollout
 from consumer.limits import committed_of
 from consumer.patience import patiently
 from consumer.ranges import Span
@@ -27,8 +25,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 class Plan:
     """What the replay ``name`` decides again: ``first`` and ``last`` as they were written, and as spans.
 
-    ``decider`` names what decides, as ``consumer.pinned`` understands it, and ``by`` is the digest of its models and
-    policies.
+    ``decider`` names what decides, as ``consumer.pinned`` understands it, and ``by`` is its digest.
     """
 
     name: str
@@ -66,14 +63,10 @@ class Plan:
             )
         if self.by != by:
             raise FraudstreamError(
-                f"replay {self.name} was begun with {self.decider}, and {decider} is another model or policy; "
+                f"replay {self.name} was begun with {self.decider}, and {decider} is another model or policy, "
+                "or decides under other settings; "
                 "give this one a name of its own"
             )
-
-
-def decided_by(rollout: Rollout) -> str:
-    """A digest of all that makes a decision: the models, their policies and who is shown which."""
-    return sha256(msgspec.json.encode([rollout.experiment, [arm.lineage for arm in rollout.arms]])).hexdigest()
 
 
 def replay_settings(settings: WorkerSettings, name: str) -> WorkerSettings:

@@ -33,7 +33,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """All that decides a batch; no batch is decided by two of these. ``reader`` reads what its models need.
+    """All that decides a batch; no batch is decided by two of these. ``reader`` reads what its variants need.
 
     ``missing`` names what is in the rollout and not here: the control decides in place of such a variant.
     """
@@ -86,8 +86,11 @@ def serving_of(
     models: Mapping[Version, Model],
     failures: Mapping[Version, str],
     reader_of: Callable[[Sequence[str]], RecordReader],
+    own_reader_of: Callable[[Sequence[str]], RecordReader],
 ) -> Serving:
     """What serves under a rollout, with the ``models`` that could be had; ``failures`` says of each other one why not.
+
+    ``reader_of`` gives the reader by which the stream is decoded, ``own_reader_of`` one for the thread of a shadow.
 
     Raises FraudstreamError where the model of the control is not among them: nobody could stand in for it.
     """
@@ -103,14 +106,19 @@ def serving_of(
         else arm_of(models[variant.model], split, index, document.policy)
         for index, variant in enumerate(document.variants)
     )
+    rollout = Rollout(split, arms)
     shadows = tuple(
-        Shadow(shadow.name, models[shadow.model], _required(models[shadow.model]))
+        _shadow(shadow.name, models[shadow.model], rollout, own_reader_of)
         for shadow in document.shadows
         if shadow.name not in reasons
     )
-    rollout = Rollout(split, arms)
-    needed = dict.fromkeys([*rollout.fields, *(name for shadow in shadows for name in shadow.scorer.features)])
-    return Serving(rollout, shadows, reader_of(tuple(needed)), missing)
+    return Serving(rollout, shadows, reader_of(rollout.fields), missing)
+
+
+def _shadow(name: str, model: Model, rollout: Rollout, reader_of: Callable[[Sequence[str]], RecordReader]) -> Shadow:
+    """It shares the columns of the variants where they are all that it needs."""
+    shares = set(model.features) <= set(rollout.fields)
+    return Shadow(name, model, _required(model), None if shares else reader_of)
 
 
 def _missing(document: Document, failures: Mapping[Version, str]) -> tuple[Missing, ...]:

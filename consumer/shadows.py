@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import cache, partial
 from queue import SimpleQueue
 from threading import Thread
 
@@ -12,24 +13,29 @@ from numpy.typing import NDArray
 
 from consumer.decide import unfit
 from models.scorer import Scorer
-from schemas.columns import Columns
+from schemas.columns import Columns, Reason
 from schemas.errors import FraudstreamError
+from schemas.framing import RecordReader
 
 log = structlog.get_logger()
 
 Scores = NDArray[np.float64]
+Payloads = Sequence[bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
     """A model that scores beside the variants, and the name under which decisions bear its score.
 
-    By position of the feature, ``required`` marks those that may not be missing.
+    By position of the feature, ``required`` marks those that may not be missing. Where it needs more than the variants
+    do, ``reader_of`` makes it a reader of its features: what is wrong with a field that a shadow alone needs is wrong
+    with no transaction.
     """
 
     name: str
     scorer: Scorer
     required: NDArray[np.bool_]
+    reader_of: Callable[[Sequence[str]], RecordReader] | None = None
 
 
 class ShadowRunner:
@@ -46,9 +52,9 @@ class ShadowRunner:
         self._lanes = [_Lane(shadow) for shadow in shadows]
         self._complained: set[str] = set()
 
-    def begin(self, columns: Columns) -> dict[str, "Future[Scores] | None"]:
-        """Start to score all n rows of a batch; None for a shadow that is busy."""
-        return {lane.name: lane.begin(columns) for lane in self._lanes}
+    def begin(self, columns: Columns, payloads: Payloads) -> dict[str, "Future[Scores] | None"]:
+        """Start to score all n rows of a batch, decoded from ``payloads``; None for a shadow that is busy."""
+        return {lane.name: lane.begin(_Job(columns, payloads)) for lane in self._lanes}
 
     def take(self, begun: Mapping[str, "Future[Scores] | None"], rows: NDArray[np.int64]) -> dict[str, Scores]:
         """For each shadow in time the scores of the row numbers ``rows`` (m,), (m,); NaN where it may not score."""
@@ -79,6 +85,14 @@ class ShadowRunner:
             lane.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A batch to score."""
+
+    columns: Columns
+    payloads: Payloads
+
+
 class _Lane:
     """A shadow on a thread of its own, so that none waits for another.
 
@@ -87,16 +101,16 @@ class _Lane:
 
     def __init__(self, shadow: Shadow) -> None:
         self.name = shadow.name
-        self._jobs: SimpleQueue[tuple[Columns, Future[Scores]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[_Job, Future[Scores]] | None] = SimpleQueue()
         self._last: Future[Scores] | None = None
         Thread(target=_work, args=(shadow, self._jobs), name=f"shadow {shadow.name}", daemon=True).start()
 
-    def begin(self, columns: Columns) -> "Future[Scores] | None":
+    def begin(self, job: _Job) -> "Future[Scores] | None":
         """The scores to come, None while the shadow is busy."""
         if self._last is not None and not self._last.done():
             return None
         self._last = Future()
-        self._jobs.put((columns, self._last))
+        self._jobs.put((job, self._last))
         return self._last
 
     def close(self) -> None:
@@ -104,17 +118,26 @@ class _Lane:
         self._jobs.put(None)
 
 
-def _work(shadow: Shadow, jobs: "SimpleQueue[tuple[Columns, Future[Scores]] | None]") -> None:
-    while _answer(shadow, jobs.get()):
+def _work(shadow: Shadow, jobs: "SimpleQueue[tuple[_Job, Future[Scores]] | None]") -> None:
+    read = _reading(shadow)
+    while _answer(shadow, read, jobs.get()):
         pass
 
 
-def _answer(shadow: Shadow, job: "tuple[Columns, Future[Scores]] | None") -> bool:
-    if job is None:
+def _reading(shadow: Shadow) -> Callable[[_Job], Columns]:
+    """What gives the columns of a batch. A reader of its own is made when it is needed, and again if that failed."""
+    if shadow.reader_of is None:
+        return lambda job: job.columns
+    reader = cache(partial(shadow.reader_of, shadow.scorer.features))
+    return lambda job: reader().read(job.payloads)
+
+
+def _answer(shadow: Shadow, read: Callable[[_Job], Columns], given: "tuple[_Job, Future[Scores]] | None") -> bool:
+    if given is None:
         return False
-    columns, future = job
+    job, future = given
     try:
-        future.set_result(_score(shadow, columns))
+        future.set_result(_score(shadow, read(job)))
     except Exception as error:  # noqa: BLE001 - whatever goes wrong with a shadow is no business of the stream
         future.set_exception(error)
     return True
@@ -124,6 +147,7 @@ def _score(shadow: Shadow, columns: Columns) -> Scores:
     """(n,) scores, NaN for rows that its model may not be shown: an arm with the same features would reject them."""
     features = columns.matrix(shadow.scorer.features)
     refused = list(unfit(columns, features, np.arange(len(features)), shadow.scorer.features, shadow.required))
+    refused += np.flatnonzero(columns.reason != Reason.OK).tolist()
     features[refused] = np.nan
     scores = np.array(shadow.scorer.score(features), np.float64)
     if scores.shape != (len(features),):

@@ -5,7 +5,7 @@ from dataclasses import astuple
 from functools import partial
 from typing import Any
 
-from consumer.decide import Bounds, Roles, check_roles
+from consumer.decide import Bounds, Decider, Reasons, Roles, Rollout, check_roles
 from consumer.sampling import Batch, sample
 from consumer.settings import Format, MissingUnit, WorkerSettings
 from models.routing import SAMPLING_SALT_ID
@@ -56,6 +56,16 @@ def bounds_of(settings: WorkerSettings) -> Bounds:
     """What is accepted of a record."""
     lead = int(settings.event_time_lead_seconds * 1000)
     return Bounds(settings.earliest_event_time, lead, settings.missing_unit is MissingUnit.DEAD_LETTER)
+
+
+def reasons_of(settings: WorkerSettings) -> Reasons:
+    """Which decisions name how many reasons."""
+    return Reasons(settings.reason_codes, tuple(decision.Outcome[name.upper()] for name in settings.reasons_for))
+
+
+def decider_of(settings: WorkerSettings, rollout: Rollout) -> Decider:
+    """What decides under these settings, where the models are those of ``rollout``."""
+    return Decider(rollout, roles_of(settings), bounds_of(settings), reasons_of(settings))
 
 
 def _known_schemas(settings: WorkerSettings) -> dict[int, Mapping[str, Any]]:

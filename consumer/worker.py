@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from consumer.bad_records import BadRecords, TooManyBadRecordsError
 from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
-from consumer.decide import Reasons, Rollout, Source, Verdict, decide
+from consumer.decide import Rollout, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
 from consumer.emf import EmbeddedMetrics, Emitter
 from consumer.follow import source_of
@@ -34,9 +34,9 @@ from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster, Topics
 from consumer.tracing import Trace, Tracing
 from consumer.until import Until
-from consumer.wire import bounds_of, decision_encoder, roles_of, sample_encoder
+from consumer.wire import bounds_of, decision_encoder, reasons_of, roles_of, sample_encoder
 from schemas.columns import Columns
-from schemas.decision import Decisions, Outcome
+from schemas.decision import Decisions
 from schemas.errors import ConfigurationError
 from schemas.registry import RegistryUnavailableError
 
@@ -69,8 +69,7 @@ class Scoring:
         self._encode = encode
         self._roles = roles_of(settings)
         self._bounds = bounds_of(settings)
-        explained = tuple(Outcome[name.upper()] for name in settings.reasons_for)
-        self._reasons = Reasons(settings.reason_codes, explained)
+        self._reasons = reasons_of(settings)
         self._decisions_topic = settings.decisions_topic
         self._samples_topic = settings.samples_topic
         self._encode_sample = encode_sample
@@ -98,7 +97,7 @@ class Scoring:
         assert serving is not None, "nothing is consumed before there is a model"
         columns = serving.reader.read(records.values)
         decoded = time.perf_counter()
-        begun = shadows.begin(columns) if columns.columns else {}
+        begun = shadows.begin(columns, records.values) if columns.columns else {}
         source = Source(records.topic, records.partitions, records.offsets, self._replay)
         now = int(self._clock() * 1000)
         verdict = decide(columns, source, self._roles, self._bounds, serving.rollout, self._reasons, now)

@@ -1,7 +1,7 @@
 """Score the transaction of a decision again, and say whether that is what was decided."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +10,9 @@ from consumer.wire import transaction_reader
 from fraudstream.kafka import Connection
 from fraudstream.origin import find
 from fraudstream.records import RecordReader, schemas_of
-from models.artifact import load
 from models.explain import Explanation, explain
 from models.manifest import Policy
+from models.model import Model
 from schemas.columns import Reason
 from schemas.errors import FraudstreamError
 
@@ -28,16 +28,19 @@ class Decided:
     doubts: list[str]
 
 
-def decided(connection: Connection, settings: WorkerSettings, model_dir: Path, identity: UUID) -> Decided:
-    """The decision ``identity``, explained by the model in ``model_dir`` under the thresholds that were in force.
+def decided(connection: Connection, settings: WorkerSettings, identity: UUID, load: Callable[[str], Model]) -> Decided:
+    """The decision ``identity``, explained under the thresholds that were in force.
 
-    Raises as ``origin.find`` and ``artifact.load`` do, and FraudstreamError where a record cannot be read.
+    It is explained by the model of the settings, or by the one that the decision names where they give none; ``load``
+    is called with a directory or ``NAME@VERSION``. Raises as ``origin.find`` and ``load`` do, and FraudstreamError
+    where a record cannot be read.
     """
-    model = load(model_dir)
     origin = find(connection, settings, identity)
     record = RecordReader(schemas_of(settings, settings.decisions_topic, {})).read(origin.decision.value())
     if record["source"]["topic"] != settings.input_topic:
         raise FraudstreamError(f"input_topic: decision {identity} is about topic {record['source']['topic']}")
+    decider = record["model"]
+    model = load(str(settings.model or f"{decider['name']}@{decider['version']}"))
     columns = transaction_reader(settings, model.features).read([origin.transaction.value()])
     if columns.reason[0] != Reason.OK:
         reason = Reason(columns.reason[0]).name.lower().replace("_", " ")

@@ -5,10 +5,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 from models.manifest import MANIFEST_FILE, SIGNATURE_FILE, File, Manifest, from_json
-from models.store import MOST_BYTES, ConflictError, NotStoredError, ObjectStore, Progress
+from models.store import MOST_BYTES, ConflictError, NotStoredError, ObjectStore, Progress, open_store
 from schemas.errors import ConfigurationError
 
 Watch = Callable[[str, int, int], None]
@@ -44,6 +45,11 @@ class Version:
     def key(self, file: str) -> str:
         """Where the store keeps a file of it."""
         return f"{_FOLDER}{self.name}/{self.version}/{file}"
+
+
+def is_version(name: str) -> bool:
+    """Whether a name means a version in a store: ``NAME@VERSION``, unless a file or a directory is called so."""
+    return "@" in name and "://" not in name and not Path(name).exists()
 
 
 def unwatched(_: str, __: int, ___: int) -> None:
@@ -150,6 +156,13 @@ class Registry:
                 raise _differs(version, name) from error
             return False
         return True
+
+
+def registry_at(store: str | None, endpoint: str | None = None) -> Registry:
+    """The models in the store that the settings name. Raises ConfigurationError where they name none."""
+    if store is None:
+        raise ConfigurationError("store: say where models are kept, with --store, FRAUDSTREAM_STORE or in the file")
+    return Registry(open_store(store, endpoint))
 
 
 def _of(size: int, watch: Callable[[int, int], None]) -> Progress:

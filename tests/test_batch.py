@@ -13,7 +13,7 @@ import pytest
 from batch_runs import Watched, comparable, decided, score
 from prometheus_client import CollectorRegistry
 
-from consumer.decide import Bounds, Reasons, Roles
+from consumer.decide import Bounds, Decider, Reasons, Roles
 from consumer.in_force import InForce
 from consumer.loading import rollout_of
 from consumer.metrics import WorkerMetrics
@@ -24,7 +24,6 @@ from consumer.topics import Topics
 from consumer.wire import decision_encoder, transaction_reader
 from consumer.worker import Scoring
 from fraudstream.batch import tables
-from fraudstream.batch.finished import Decider
 from models.train import TrainingSettings, train_to
 from producer import sample_path
 from producer.encode import encode_avro

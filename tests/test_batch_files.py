@@ -17,12 +17,11 @@ from batch_runs import Watched, decided, score
 from served import document, put
 from typer.testing import CliRunner
 
-from consumer.decide import Bounds, Reasons, Roles, Thresholds
+from consumer.decide import Bounds, Decider, Reasons, Roles, Thresholds
 from consumer.loading import rollout_of
 from consumer.settings import WorkerSettings
 from fraudstream.__main__ import app
 from fraudstream.batch import tables
-from fraudstream.batch.finished import Decider
 from fraudstream.commands import batch as command
 from models.artifact import load as load_alone
 from models.manifest import Policy

@@ -10,11 +10,10 @@ import pytest
 import s3_proxy as fault
 from batch_runs import Watched, comparable, score
 
-from consumer.decide import Bounds, Reasons, Roles
+from consumer.decide import Bounds, Decider, Reasons, Roles
 from consumer.loading import rollout_of
 from consumer.settings import WorkerSettings
 from fraudstream.batch import bucket, tables
-from fraudstream.batch.finished import Decider
 from fraudstream.batch.places import open_place
 from models.artifact import load
 from models.train import TrainingSettings, train_to

@@ -6,18 +6,22 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from scipy.special import expit
 from typer import Typer
 from typer.testing import CliRunner
 
 from fraudstream.commands.explain import explain as explain_command
 from fraudstream.commands.options import with_settings
-from models.artifact import load
+from models.artifact import load, read_directory
 from models.explain import MOST, explain
+from models.folder import FolderStore
+from models.registry import Registry, Version
 from models.train import TrainingSettings, train_to
 from producer import sample_path
 from schemas.dataset import read_dataset
-from schemas.errors import ConfigurationError
+from schemas.errors import BadModelError, ConfigurationError
 
 NAMES = {"amount": {"code": "AMOUNT", "text": "the amount <of> the payment"}}
 
@@ -155,6 +159,28 @@ def test_a_file_of_something_else_is_named(command, write, model_dir, content, c
 
     assert isinstance(done.exception, ConfigurationError)
     assert complaint in str(done.exception)
+
+
+def test_a_published_model_explains_by_its_name(command, model_dir, write, fraud, tmp_path):
+    Registry(FolderStore(tmp_path / "store")).publish(read_directory(model_dir))
+    version = str(Version(load(model_dir).name, load(model_dir).version))
+
+    by_name = command("--model", version, "--store", "store", "--transaction", write(fraud), "--json")
+    by_directory = command("--model", model_dir, "--transaction", write(fraud), "--json")
+
+    assert by_name.exit_code == 0, by_name.output
+    assert json.loads(by_name.stdout) == json.loads(by_directory.stdout)
+
+
+def test_with_public_keys_an_unsigned_model_explains_nothing(command, model_dir, write, fraud, tmp_path, monkeypatch):
+    key = Ed25519PrivateKey.generate().public_key()
+    (tmp_path / "public.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    monkeypatch.setenv("FRAUDSTREAM_MODEL_PUBLIC_KEYS", '["public.pem"]')
+
+    result = command("--model", model_dir, "--transaction", write(fraud))
+
+    assert isinstance(result.exception, BadModelError)
+    assert "is not signed" in str(result.exception)
 
 
 def test_one_of_transaction_and_decision_is_asked_for(command, model_dir):

@@ -4,8 +4,8 @@ import pytest
 from served import document, put
 
 from consumer.pinned import Pinned, load_pinned, pin
-from consumer.replay import decided_by
 from consumer.settings import WorkerSettings
+from consumer.wire import decider_of
 from models.artifact import save
 from models.manifest import MANIFEST_FILE, from_json
 from models.registry import Registry
@@ -65,14 +65,22 @@ def test_a_directory_decides_as_for_a_worker(tmp_path, small_models):
 
 
 def test_what_decides_has_a_digest_that_tells_models_apart_and_not_where_they_were(store, tmp_path, small_models):
-    by_version, other = (
-        decided_by(load_pinned(given, pin(given, None)).rollout)
-        for given in (settings(store, model="m@1"), settings(store, model="m@2"))
+    by_version, other, without_reasons = (
+        digest_of(given)
+        for given in (
+            settings(store, model="m@1"),
+            settings(store, model="m@2"),
+            settings(store, model="m@1", reason_codes=0),
+        )
     )
-    again = decided_by(load_pinned(settings(store, model="m@1"), "m@1").rollout)
+    again = digest_of(settings(store, model="m@1"))
 
     assert by_version == again
-    assert by_version != other
+    assert len({by_version, other, without_reasons}) == 3
+
+
+def digest_of(given):
+    return decider_of(given, load_pinned(given, pin(given, None)).rollout).digest
 
 
 def test_a_rollout_of_which_a_model_is_missing_decides_nothing(store):

@@ -1,8 +1,7 @@
 """`fraudstream rollout`: what a person types, sees and gets back as an exit code."""
 
-import contextlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -16,6 +15,7 @@ from models.folder import FolderStore
 from models.manifest import MANIFEST_FILE, from_json, to_json
 from models.registry import Registry
 from models.rollout_store import RolloutStore
+from models.sandbox import Sandbox
 from models.signature import sign_directory
 from models.store import ConflictError, NotStoredError, StoreUnavailableError, open_store
 from models.train import TrainingSettings, train_to
@@ -48,6 +48,19 @@ def publish(registry, files):
         registry.publish({**files, MANIFEST_FILE: to_json(replace(manifest, version=version))})
 
 
+@dataclass
+class Shared:
+    """A sandbox that stays when it is closed."""
+
+    sandbox: Sandbox
+
+    def check(self, files, source):
+        self.sandbox.check(files, source)
+
+    def close(self):
+        pass
+
+
 @pytest.fixture
 def run(registry, sandbox, tmp_path, monkeypatch):
     """Runs `fraudstream rollout …` as alice on that store; models are tried in the sandbox that all tests share."""
@@ -55,7 +68,7 @@ def run(registry, sandbox, tmp_path, monkeypatch):
     monkeypatch.setenv("FRAUDSTREAM_STORE", "store")
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("LOGNAME", "alice")
-    monkeypatch.setattr("models.sandbox.Sandbox", lambda: contextlib.nullcontext(sandbox))
+    monkeypatch.setattr("models.sandbox.Sandbox", lambda: Shared(sandbox))
     return lambda *words: CliRunner().invoke(app, ["rollout", *words], catch_exceptions=False)
 
 

@@ -17,10 +17,12 @@ from consumer.in_force import InForce
 from consumer.loading import Loader
 from consumer.metrics import WorkerMetrics
 from consumer.settings import WorkerSettings
+from consumer.shadows import ShadowRunner
 from models.folder import FolderStore
 from models.manifest import MANIFEST_FILE, MODEL_FILE, SIGNATURE_FILE, GoldenRow, Policy, from_json
 from models.registry import Registry
 from models.sandbox import Trials
+from schemas.columns import Reason
 from schemas.decision import to_records
 from schemas.errors import ConfigurationError, FraudstreamError
 from schemas.load import load as load_schema
@@ -62,7 +64,7 @@ def store(tmp_path, small_models):
 
 @pytest.fixture
 def loader_of(store, trials, monkeypatch):
-    monkeypatch.setattr("consumer.loading.Trials", lambda: trials)
+    monkeypatch.setattr("consumer.trusted.Trials", lambda: trials)
     return lambda **settings: Loader(Registry(store), WorkerSettings(input_format="json", **settings))
 
 
@@ -126,14 +128,28 @@ def test_the_control_stands_in_under_the_policy_of_the_rollout_too(loader, store
     }
 
 
-def test_the_reader_reads_what_any_arm_or_shadow_needs_and_no_more(loader):
-    few = loader.load(document("few"))
-    both = loader.load(document("few", shadows=["1"]))
+def test_the_reader_reads_what_any_arm_needs_and_no_more(loader):
+    few = loader.load(document("few", shadows=["1"]))
+    both = loader.load(document("few", challenger=("1", 0.5)))
 
     assert set(few.reader.read([]).columns) == {
         "transaction_id", "card_id", "event_time", "amount", "V1", "V2",
     }  # fmt: skip
     assert {"V3", "V28"} <= set(both.reader.read([]).columns)
+
+
+def test_what_is_wrong_with_a_field_that_a_shadow_alone_needs_is_wrong_with_no_transaction(loader):
+    serving = loader.load(document("few", shadows=["1", "few"]))
+    payloads = [transaction(0), transaction(1, V3="oops"), transaction(2, V3=None)]
+    runner = ShadowRunner(serving.shadows, 10.0, lambda _name, _outcome: None)
+
+    columns = serving.reader.read(payloads)
+    scores = runner.take(runner.begin(columns, payloads), np.arange(3))
+    runner.close()
+
+    assert columns.reason.tolist() == [Reason.OK] * 3
+    assert np.isfinite(scores["shadow-1"]).tolist() == [True, False, True]
+    assert np.isfinite(scores["shadow-few"]).all()
 
 
 def test_a_reader_of_the_same_features_goes_on_with_the_schemas_it_has_met(loader):
@@ -328,7 +344,7 @@ def test_a_reason_that_stands_in_every_decision_is_short(loader, monkeypatch):
         raise FraudstreamError("x" * 5000)
 
     loader.load(document("1"))
-    monkeypatch.setattr("consumer.loading.from_files", fail)
+    monkeypatch.setattr("consumer.trusted.from_files", fail)
 
     serving = loader.load(document("1", epoch=2, challenger=("2", 0.4)))
 
@@ -340,7 +356,7 @@ def test_whatever_goes_wrong_with_one_model_the_others_serve(loader, monkeypatch
         raise MemoryError
 
     loader.load(document("1"))
-    monkeypatch.setattr("consumer.loading.from_files", fail)
+    monkeypatch.setattr("consumer.trusted.from_files", fail)
 
     serving = loader.load(document("1", epoch=2, challenger=("2", 0.4)))
 

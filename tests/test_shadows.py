@@ -3,7 +3,7 @@
 import threading
 import time
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -65,13 +65,13 @@ def runner_of(told):
 
 
 def scored(runner, columns):
-    return runner.take(runner.begin(columns), np.arange(len(columns)))
+    return runner.take(runner.begin(columns, []), np.arange(len(columns)))
 
 
 def test_the_scores_of_the_decided_rows_are_taken(runner_of, told):
     runner = runner_of(shadow("next"))
 
-    scores = runner.take(runner.begin(batch([0.1, 0.2, 0.3])), np.array([0, 2]))
+    scores = runner.take(runner.begin(batch([0.1, 0.2, 0.3]), []), np.array([0, 2]))
 
     assert scores["next"] == pytest.approx([0.1, 0.3])
     assert told == [("next", "scored")]
@@ -108,7 +108,7 @@ def test_a_shadow_that_is_busy_is_given_no_other_batch(runner_of):
     slow = shadow("slow", waiting=True)
     runner = runner_of(slow)
 
-    begun = [runner.begin(batch([0.1]))["slow"] is not None for _ in range(3)]
+    begun = [runner.begin(batch([0.1]), [])["slow"] is not None for _ in range(3)]
     slow.scorer.gate.set()
 
     assert begun == [True, False, False]
@@ -147,6 +147,34 @@ def test_one_shadow_that_fails_does_not_silence_another_and_is_complained_of_onc
     assert [list(each) for each in scores] == [["sound"], ["sound"]]
     assert told == [("broken", "failed"), ("sound", "scored")] * 2
     assert [(entry["shadow"], entry["reason"]) for entry in logs] == [("broken", "ValueError")]
+
+
+def test_a_shadow_whose_fields_cannot_be_read_fails_alone_until_they_can(runner_of, told):
+    attempts = []
+
+    def reader_of(features):
+        attempts.append(features)
+        if len(attempts) == 1:
+            raise ConfigurationError("the schema of the input has no field V2")
+        return Reading(batch([0.5, 0.6]))
+
+    runner = runner_of(replace(shadow("own"), reader_of=reader_of), shadow("sound"))
+
+    scores = [scored(runner, batch([0.1, 0.2])) for _ in range(3)]
+
+    assert [list(each) for each in scores] == [["sound"], ["own", "sound"], ["own", "sound"]]
+    assert scores[1]["own"] == pytest.approx([0.5, 0.6])
+    assert attempts == [("V1", "V2")] * 2
+
+
+@dataclass
+class Reading:
+    """A reader of what was decoded before."""
+
+    columns: Columns
+
+    def read(self, payloads):
+        return self.columns
 
 
 def test_our_own_errors_are_said_in_full(runner_of):

@@ -269,3 +269,19 @@ def test_the_command_takes_columns_by_other_names(run, tmp_path, load):
 
     assert done.exit_code == 0
     assert load(tmp_path / "model").features == ("b", "a", "amount")
+
+
+def test_the_command_trains_an_ensemble(run, tmp_path, load):
+    dataset = synthetic(np.random.default_rng(7), 5000)
+    dataset.frame.to_parquet(tmp_path / "own.parquet")
+
+    done = run(
+        *("--out", tmp_path / "model", "--data", tmp_path / "own.parquet", "--label", "is_fraud", "--features", "a,b"),
+        *("--ensemble", 3, "--combine", "probability"),
+    )
+
+    assert done.exit_code == 0, done.output
+    manifest = load(tmp_path / "model").manifest
+    assert [member.file for member in manifest.members] == ["model-1.ubj", "model-2.ubj", "model-3.ubj"]
+    assert manifest.combine == "probability"
+    assert len({manifest.files[member.file].sha256 for member in manifest.members}) == 3

@@ -1,32 +1,22 @@
 """Find the files of a data set and the models that decide them, as the command line names them."""
 
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from consumer.decide import Reasons, Rollout
+from consumer.decide import Decider, Rollout
 from consumer.loading import check_unit, rollout_of
-from consumer.pinned import document_of, is_directory, pin, registry_of
+from consumer.pinned import document_of, is_directory, pin
 from consumer.serving import arm_of
 from consumer.settings import WorkerSettings
-from consumer.wire import bounds_of, roles_of
+from consumer.trusted import TrustedModels
+from consumer.wire import decider_of
 from fraudstream.batch.directory import Directory
-from fraudstream.batch.finished import Decider
 from fraudstream.batch.places import KINDS, DataFile, Place, is_data, open_place
 from fraudstream.batch.run import DataSet
-from models.artifact import from_files, read_directory
 from models.model import Model, check_scores
 from models.registry import Watch
-from models.sandbox import Trials
-from models.signature import public_keys
 from models.store import NotStoredError
-from schemas.decision import Outcome
 from schemas.errors import ConfigurationError
-
-Files = Mapping[str, bytes]
 
 
 def data_set(url: str, endpoint: str | None) -> DataSet:
@@ -76,25 +66,23 @@ def decider(settings: WorkerSettings, rollout: str | None, watch: Watch) -> Deci
     it claims to be: no other one stands in for it.
     """
     name = pin(settings, rollout)
-    read = _directories if is_directory(settings, name) else partial(_stored, name=name, watch=watch)
-    with closing(Trials()) as trials:
-        found = read(settings, partial(_model, keys=public_keys(settings.model_public_keys), sandbox=trials))
-    reasons = Reasons(settings.reason_codes, tuple(Outcome[outcome.upper()] for outcome in settings.reasons_for))
-    return Decider(found, roles_of(settings), bounds_of(settings), reasons)
+    with closing(TrustedModels(settings, watch)) as trusted:
+        if is_directory(settings, name):
+            return decider_of(settings, _of_directories(settings, trusted))
+        return decider_of(settings, _of_store(settings, name, trusted))
 
 
-def _directories(settings: WorkerSettings, load: Callable[[Files, str], Model]) -> Rollout:
+def _of_directories(settings: WorkerSettings, trusted: TrustedModels) -> Rollout:
     paths = [path for path in (settings.model, settings.challenger) if path is not None]
-    return rollout_of([load(read_directory(path), str(path)) for path in paths], settings)
+    return rollout_of([_made_ready(trusted.directory(path)) for path in paths], settings)
 
 
-def _stored(settings: WorkerSettings, load: Callable[[Files, str], Model], *, name: str, watch: Watch) -> Rollout:
+def _of_store(settings: WorkerSettings, name: str, trusted: TrustedModels) -> Rollout:
     document = document_of(settings, name)
     check_unit(document, settings)
     if settings.challenger is not None:
         raise ConfigurationError(f"challenger: {name} comes from the store, where a rollout names the challengers")
-    registry = registry_of(settings)
-    models = {version: load(registry.fetch(version, watch), str(version)) for version in document.models}
+    models = {version: _made_ready(trusted.version(version)) for version in document.models}
     arms = (
         arm_of(models[variant.model], document.split, index, document.policy)
         for index, variant in enumerate(document.variants)
@@ -102,8 +90,7 @@ def _stored(settings: WorkerSettings, load: Callable[[Files, str], Model], *, na
     return Rollout(document.split, tuple(arms))
 
 
-def _model(files: Files, source: str, keys: Sequence[Ed25519PublicKey], sandbox: Trials) -> Model:
-    model = from_files(files, source, keys=keys, sandbox=sandbox)
-    # XGBoost makes itself ready at its first prediction, where threads must not meet.
+def _made_ready(model: Model) -> Model:
+    """XGBoost makes itself ready at its first prediction, where threads must not meet."""
     check_scores(model)
     return model

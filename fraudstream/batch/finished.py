@@ -1,13 +1,11 @@
 """Decide whether a file of decisions is what scoring its input again would make."""
 
-import hashlib
 from dataclasses import dataclass, field
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumer.decide import Bounds, Reasons, Roles, Rollout
 from fraudstream.batch.places import Place
 
 _KEY = b"fraudstream.batch"
@@ -48,32 +46,6 @@ class Mark:
     decider: str
     models: str
     counts: Counts
-
-
-@dataclass(frozen=True, slots=True)
-class Decider:
-    """All that a decision depends on but the row and the clock."""
-
-    rollout: Rollout
-    roles: Roles
-    bounds: Bounds
-    reasons: Reasons
-
-    @property
-    def models(self) -> str:
-        """The models by name and version, for people."""
-        lineages = [arm.lineage for arm in self.rollout.arms]
-        return " and ".join(f"{each.model_name}@{each.model_version}" for each in lineages)
-
-    @property
-    def digest(self) -> str:
-        """Changes whenever a row could be decided otherwise."""
-        parts = [
-            self.rollout.experiment,
-            [(arm.lineage, arm.thresholds, arm.required.tolist(), arm.codes) for arm in self.rollout.arms],
-            (self.roles, self.bounds, self.reasons),
-        ]
-        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 def stamp(writer: pq.ParquetWriter, mark: Mark) -> None:

@@ -6,7 +6,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fraudstream.batch.finished import Counts, Decider, Mark, mark_of
+from consumer.decide import Decider
+from fraudstream.batch.finished import Counts, Mark, mark_of
 from fraudstream.batch.places import DataFile, Place
 from fraudstream.batch.score import Task, score_file
 from fraudstream.batch.tables import Chunk

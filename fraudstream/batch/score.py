@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from consumer.dead_letters import Complaint, complaints_of
-from consumer.decide import Source, decide
-from fraudstream.batch.finished import Counts, Decider, Mark
+from consumer.decide import Decider, Source, decide
+from fraudstream.batch.finished import Counts, Mark
 from fraudstream.batch.layout import Layout, layout_of
 from fraudstream.batch.outputs import DeadLettersFile, DecisionsFile, dead_letters
 from fraudstream.batch.places import Opened, Place

@@ -12,8 +12,9 @@ from rich.console import Console
 from consumer.settings import WorkerSettings
 from fraudstream.commands.bars import counting_bar, reading_bars
 from fraudstream.commands.connection import connect
-from fraudstream.commands.drift_sources import load_model, tell_doubts, warn
+from fraudstream.commands.drift_sources import tell_doubts, warn
 from fraudstream.commands.points import moment
+from fraudstream.commands.store import load_model
 from fraudstream.stored_file import local_copy, write_file
 from models.manifest import SIGNATURE_FILE
 from schemas.dataset import read_dataset

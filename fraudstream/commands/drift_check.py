@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from consumer.settings import WorkerSettings
-from fraudstream.commands.drift_sources import load_baseline, load_model, tell_doubts
+from fraudstream.commands.drift_sources import load_baseline, tell_doubts
+from fraudstream.commands.store import load_model
 from fraudstream.stored_file import local_copy
 from schemas.dataset import read_rows
 

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from consumer.settings import WorkerSettings
 from fraudstream.commands.connection import connect
+from fraudstream.commands.store import load_model
 from fraudstream.transaction_file import read_features
 from schemas.errors import ConfigurationError, FraudstreamError
 
@@ -37,17 +39,20 @@ def explain(
     Contributions are TreeSHAP values in log-odds and add up to those of the score. A decision is explained by scoring
     its transaction again; exits 1 if MODEL is not the model that decided, or comes to another score.
 
+    --model is the directory of a model, or NAME@VERSION of the store. A decision needs none where a store is set: the
+    model that decided is taken from there.
+
     fraudstream explain --model model --decision 6f0c1d2e-...
     """
     if (transaction is None) == (decision is None):
         raise typer.BadParameter("give either --transaction FILE or --decision ID")
-    if settings.model is None:
+    if settings.model is None and (transaction is not None or settings.store is None):
         raise ConfigurationError("model is not set: give the directory of the model that is to explain")
     if transaction is not None:
-        explanation, facts, doubts = _of_file(settings.model, transaction)
+        explanation, facts, doubts = _of_file(settings, transaction)
     else:
         assert decision is not None
-        explanation, facts, doubts = _of_decision(settings, settings.model, decision)
+        explanation, facts, doubts = _of_decision(settings, decision)
     _show(explanation, facts, as_json=as_json)
     if html is not None:
         _write(html, explanation, facts)
@@ -57,20 +62,19 @@ def explain(
         sys.exit(FraudstreamError.exit_code)
 
 
-def _of_file(model_dir: Path, file: Path) -> tuple["Explanation", Facts, list[str]]:
+def _of_file(settings: WorkerSettings, file: Path) -> tuple["Explanation", Facts, list[str]]:
     # XGBoost takes a second to load; `fraudstream --help` should not wait for it.
-    from models.artifact import load  # noqa: PLC0415
     from models.explain import explain as take_apart  # noqa: PLC0415
 
-    model = load(model_dir)
+    model = load_model(settings, str(settings.model))
     explanation = take_apart(model, read_features(file, model.manifest.features))
     return explanation, [("transaction", str(file)), *_of_model(explanation)], []
 
 
-def _of_decision(settings: WorkerSettings, model_dir: Path, identity: UUID) -> tuple["Explanation", Facts, list[str]]:
+def _of_decision(settings: WorkerSettings, identity: UUID) -> tuple["Explanation", Facts, list[str]]:
     from fraudstream.decided import decided  # noqa: PLC0415
 
-    found = decided(connect(settings), settings, model_dir, identity)
+    found = decided(connect(settings), settings, identity, partial(load_model, settings))
     record, source = found.record, found.record["source"]
     facts = [
         ("decision", f"{identity}: {record['decision']}, score {record['score']!r}"),

@@ -1,7 +1,7 @@
 """``fraudstream models``: the versions of models that are published, and how they differ."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +12,15 @@ from rich.table import Table
 
 from fraudstream.commands.connection import Config
 from fraudstream.commands.sign import sign
-from fraudstream.commands.store import AsJson, Endpoint, Store, moving, open_registry, trusted_keys
+from fraudstream.commands.store import (
+    AsJson,
+    Endpoint,
+    Store,
+    moving,
+    open_registry,
+    store_settings,
+    trusted_models,
+)
 from models.manifest import Manifest
 from models.registry import Registry, Version
 from producer import sample_path
@@ -54,11 +62,10 @@ def publish(
 
     fraudstream models publish model --store s3://bucket/fraud
     """
-    from models.artifact import from_files
-
     registry = open_registry(config, store, store_endpoint)
     files = _to_publish(directory, from_mlflow, mlflow)
-    model = from_files(files, from_mlflow or str(directory), keys=trusted_keys(config))
+    with trusted_models(store_settings(config, store, store_endpoint)) as trusted:
+        model = trusted.files(files, from_mlflow or str(directory))
     with moving() as watch:
         is_new = registry.publish(files, watch)
     version = Version(model.name, model.version)
@@ -131,8 +138,8 @@ def compare(
     from models.comparison import page, tables
 
     path = data or sample_path()
-    load = _loader((first, second), config, store, store_endpoint)
-    one, other = load(first), load(second)
+    with trusted_models(store_settings(config, store, store_endpoint)) as trusted:
+        one, other = trusted.named(first), trusted.named(second)
     features = list(dict.fromkeys((*one.features, *other.features)))
     comparison = compare_models((first, second), one, other, read_dataset(path, features=features), path.name)
     if html:
@@ -159,8 +166,8 @@ def verify(
 ) -> None:
     """Read models in full, and check that each still is what was published and scores its golden rows. Exit 0 or 1."""
     names = [model] if model else [str(version) for version in open_registry(config, store, store_endpoint).versions()]
-    load = _loader(names, config, store, store_endpoint)
-    verdicts = {name: _verdict(load, name) for name in names}
+    with trusted_models(store_settings(config, store, store_endpoint)) as trusted:
+        verdicts = {name: _verdict(trusted.named, name) for name in names}
     if as_json:
         _print_json([{"model": name, "sound": not reason, "reason": reason} for name, reason in verdicts.items()])
     else:
@@ -182,28 +189,6 @@ def _to_publish(directory: Path | None, from_mlflow: str | None, mlflow: str | N
     if not mlflow:
         raise ConfigurationError("mlflow: say where MLflow is, with --mlflow or MLFLOW_TRACKING_URI")
     return Tracking(mlflow).fetch(from_mlflow)
-
-
-def _loader(
-    names: Sequence[str], config: Path | None, store: str | None, endpoint: str | None
-) -> Callable[[str], "Model"]:
-    """What loads the model of a directory, or of a version in the store, if one of ``names`` is one."""
-    from models.artifact import from_files, load
-
-    registry = open_registry(config, store, endpoint) if any(map(_is_version, names)) else None
-    keys = trusted_keys(config)
-
-    def loaded(name: str) -> "Model":
-        if registry is None or not _is_version(name):
-            return load(Path(name), keys=keys)
-        with moving() as watch:
-            return from_files(registry.fetch(Version.parse(name), watch), name, keys=keys)
-
-    return loaded
-
-
-def _is_version(name: str) -> bool:
-    return "@" in name and not Path(name).is_dir()
 
 
 def _verdict(load: Callable[[str], "Model"], name: str) -> str | None:

@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextCol
 from rich.text import Text
 
 from consumer.ranges import GRAMMAR, Point
-from consumer.replay import Plan, decided_by
+from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.supervisor import Supervisor
+from consumer.wire import decider_of
 from fraudstream import logs
 from fraudstream.commands.connection import connect
 from fraudstream.commands.options import with_settings
@@ -94,7 +95,7 @@ def _plan(
     from consumer.pinned import load_pinned, pin  # noqa: PLC0415
 
     decider = pin(settings, rollout)
-    by = decided_by(load_pinned(settings, decider).rollout)
+    by = decider_of(settings, load_pinned(settings, decider).rollout).digest
     plan = replaying.found()
     if plan is None:
         return replaying.begun(first, last, points, decider, by)

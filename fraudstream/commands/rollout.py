@@ -10,7 +10,6 @@ from fraudstream.commands.connection import Config
 from fraudstream.commands.rollout_change import Request, Rollouts, change, existing
 from fraudstream.commands.rollout_text import print_document, print_history, print_json, print_lines
 from fraudstream.commands.store import AsJson, Endpoint, Store
-from fraudstream.settings import read_settings
 from models import rollout_changes, rollout_file
 from models.registry import Version
 from models.rollout import Changed, Document, first
@@ -63,8 +62,8 @@ def set_(
     {"name": "challenger", "version": "card-fraud@2", "share": 0.05}]}. The first variant has what the others leave.
     """
     wanted = rollout_file.read_wanted(_content(file), str(file))
-    unit = read_settings(config, {}).unit_field
     rollouts = Rollouts.open(config, store, store_endpoint)
+    unit = rollouts.settings.unit_field
     change(rollouts, lambda now, by: rollout_file.apply(wanted, now, by, unit), Request(by, why, dry_run, as_json))
 
 
@@ -85,14 +84,15 @@ def promote(
 
     fraudstream rollout promote card-fraud@2 --why 'caught 3 % more in shadow'
     """
+    rollouts = Rollouts.open(config, store, store_endpoint)
 
     def promoted(now: Document | None, by: By) -> Document:
         if now is None:
             made = Changed(by.who, by.when, by.why, f"promote {version}")
-            return first(Version.parse(version), made, read_settings(config, {}).unit_field)
+            return first(Version.parse(version), made, rollouts.settings.unit_field)
         return rollout_changes.promote(now, rollout_changes.version_of(now, version), by)
 
-    change(Rollouts.open(config, store, store_endpoint), promoted, Request(by, why, dry_run, as_json))
+    change(rollouts, promoted, Request(by, why, dry_run, as_json))
 
 
 @rollout.command()

@@ -11,10 +11,9 @@ from typing import Self
 from consumer.settings import WorkerSettings
 from consumer.wire import input_fields
 from fraudstream.commands.rollout_text import print_change, print_json, print_lines
-from fraudstream.commands.store import moving, registry_of
-from fraudstream.settings import read_settings
+from fraudstream.commands.store import store_settings, trusted_models
 from models.manifest import Manifest
-from models.registry import Registry, Version
+from models.registry import Registry, Version, registry_at
 from models.rollout import Document, check
 from models.rollout_changes import By
 from models.rollout_difference import difference
@@ -38,12 +37,12 @@ class Rollouts:
     @classmethod
     def open(cls, config: Path | None, store: str | None, endpoint: str | None) -> Self:
         """Raises ConfigurationError where the settings name no store."""
-        return cls.of(read_settings(config, {"store": store, "store_endpoint": endpoint}))
+        return cls.of(store_settings(config, store, endpoint))
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> Self:
         """Raises ConfigurationError where the settings name no store."""
-        registry = registry_of(settings)
+        registry = registry_at(settings.store, settings.store_endpoint)
         return cls(RolloutStore(registry.store), registry, settings)
 
 
@@ -129,17 +128,12 @@ def _load_what_is_new(rollouts: Rollouts, now: Document | None, document: Docume
     serving = now.models if now else ()
     if set(document.models) <= set(serving):
         return
-    # XGBoost takes a second to load; `fraudstream --help` should not wait for it.
-    from models.artifact import from_files  # noqa: PLC0415
-    from models.sandbox import Sandbox  # noqa: PLC0415
-
-    keys, fields = public_keys(rollouts.settings.model_public_keys), input_fields(rollouts.settings)
-    with Sandbox() as sandbox, moving() as watch:
+    fields = input_fields(rollouts.settings)
+    with trusted_models(rollouts.settings, rollouts.registry) as trusted:
 
         def load(version: Version) -> None:
             if version not in serving:
-                files = rollouts.registry.fetch(version, watch)
-                _warn_of_input(from_files(files, str(version), keys=keys, sandbox=sandbox).manifest, fields)
+                _warn_of_input(trusted.version(version).manifest, fields)
 
         check(document, load)
 

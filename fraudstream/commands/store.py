@@ -3,19 +3,19 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from consumer.settings import WorkerSettings
 from fraudstream.settings import read_settings
-from models.registry import Registry, Watch
-from models.signature import public_keys
-from models.store import open_store
-from schemas.errors import ConfigurationError
+from models.registry import Registry, Watch, registry_at
+
+if TYPE_CHECKING:
+    from consumer.trusted import TrustedModels
+    from models.model import Model
 
 Store = Annotated[
     str | None, typer.Option(help="Where models are kept: s3://bucket/prefix or a directory.", show_default=False)
@@ -26,19 +26,29 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def open_registry(config: Path | None, store: str | None, endpoint: str | None) -> Registry:
     """The models in the store of the settings. Raises ConfigurationError where there is none."""
-    return registry_of(read_settings(config, {"store": store, "store_endpoint": endpoint}))
+    settings = store_settings(config, store, endpoint)
+    return registry_at(settings.store, settings.store_endpoint)
 
 
-def registry_of(settings: WorkerSettings) -> Registry:
-    """The models in the store of these settings. Raises ConfigurationError where there is none."""
-    if settings.store is None:
-        raise ConfigurationError("store: say where models are kept, with --store, FRAUDSTREAM_STORE or in the file")
-    return Registry(open_store(settings.store, settings.store_endpoint))
+def store_settings(config: Path | None, store: str | None, endpoint: str | None) -> WorkerSettings:
+    """The settings, with the store that the options name."""
+    return read_settings(config, {"store": store, "store_endpoint": endpoint})
 
 
-def trusted_keys(config: Path | None) -> tuple[Ed25519PublicKey, ...]:
-    """The keys of ``model_public_keys``: with any, a model must be signed. Raises ConfigurationError as that does."""
-    return public_keys(read_settings(config, {}).model_public_keys)
+@contextlib.contextmanager
+def trusted_models(settings: WorkerSettings, registry: Registry | None = None) -> Iterator["TrustedModels"]:
+    """What loads models as a worker with these settings does, with a bar for what comes from the store."""
+    # XGBoost takes a second to load; `fraudstream --help` should not wait for it.
+    from consumer.trusted import TrustedModels  # noqa: PLC0415
+
+    with moving() as watch, contextlib.closing(TrustedModels(settings, watch, registry)) as trusted:
+        yield trusted
+
+
+def load_model(settings: WorkerSettings, name: str) -> "Model":
+    """The model of a directory or of a ``NAME@VERSION``. Raises ConfigurationError where it is not to be trusted."""
+    with trusted_models(settings) as trusted:
+        return trusted.named(name)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from consumer.decide import Reasons, Rejection, Rollout, Source, decide
+from consumer.decide import Rejection, Rollout, Source, decide
 from consumer.follow import source_of
 from consumer.metrics import WorkerMetrics
 from consumer.settings import WorkerSettings
-from consumer.wire import bounds_of, roles_of
+from consumer.wire import bounds_of, reasons_of, roles_of
 from fraudstream.rest.request import BadRequestError, Request, read
 from schemas.columns import BytesColumn, Column, Columns, NumberColumn
 from schemas.decision import Outcome, to_records
@@ -40,7 +40,7 @@ class Predictor:
         self._source = source_of(settings, WorkerMetrics(CollectorRegistry()))
         self._roles = roles_of(settings)
         self._bounds = replace(bounds_of(settings), unit_required=False)
-        self._reasons = Reasons(settings.reason_codes, tuple(Outcome[name.upper()] for name in settings.reasons_for))
+        self._reasons = reasons_of(settings)
         self._clock = clock
         self._source.start()
 

@@ -1,13 +1,18 @@
 """The benchmarks measure what they say, and give no figure to a contender whose output is wrong."""
 
+import contextlib
 import io
 import json
 import os
 import shutil
 import sys
 import uuid
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import fastavro
+import numpy as np
 import pytest
 from confluent_kafka import Producer
 from rich.console import Console
@@ -17,7 +22,8 @@ from benchmarks.bed import bed_on, train
 from benchmarks.bench import Bench, Scale
 from benchmarks.check import WrongOutputError, check_decisions, check_output, read_committed
 from benchmarks.contenders import Contender, assignment, fraudstream, kafka_streams, naive, pass_through
-from benchmarks.throughput import run
+from benchmarks.results import bars
+from benchmarks.throughput import Run, run
 from benchmarks.watch import Watch
 from deploy.jvm import Server
 from schemas.framing import confluent_prefix
@@ -35,6 +41,7 @@ TINY = Scale(
     soak_events=EVENTS,
     batch_rounds=1,
     sampling_rounds=1,
+    reasons_rounds=1,
     batches={},
 )
 
@@ -101,6 +108,37 @@ def test_a_tiny_run_measures_each_contender_and_writes_the_figures_as_json(bed, 
     }
     assert [bar["claim"] for bar in document["bars"]] == ["exactly-once ÷ pass-through", "exactly-once ÷ naive"]
     assert str(tmp_path.parent) not in json.dumps(document)
+
+
+def test_reasons_are_measured_where_one_event_in_a_hundred_has_them(bed, few, monkeypatch):
+    def timed(laid_out, contender, source, events, number):
+        assert source == few
+        assert np.mean(laid_out.scores >= laid_out.model.policy.review_at) == pytest.approx(0.01, rel=0.05)
+        command = contender.command(laid_out, assignment(source, "bench-reasons"))
+        manifest = json.loads((Path(command[command.index("--model") + 1]) / "manifest.json").read_bytes())
+        assert manifest["policy"]["review_at"] == laid_out.model.policy.review_at
+        cost = {"0": 10, "3": 11}[command[command.index("--reason-codes") + 1]]
+        return Run(contender.name, number, events, 1 / cost, 1 / cost, cost, 0, 0, 0)
+
+    monkeypatch.setattr("benchmarks.bench.run", timed)
+    bench = Bench(bed, replace(TINY, events=FEW, reasons_rounds=3), Console(quiet=True))
+    bench._filled[FEW] = few
+
+    bench.reasons()
+
+    (bar,) = bars(bench.results)
+    assert (bar.claim, bar.reached) == ("with reasons ÷ without, 1 % flagged", False)
+    assert bar.measured.median == pytest.approx(10 / 11)
+    assert [run.round for run in bench.results.reasons] == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("explained", "complaint"), [(True, None), (False, "has no reasons where it should")])
+def test_decisions_have_reasons_or_none_as_the_contender_says(bed, few, decided, explained, complaint):
+    topic = written(bed, f"bench-explained-{uuid.uuid4().hex[:8]}", decided)
+    check = partial(check_decisions, explained=explained)
+
+    with pytest.raises(WrongOutputError, match=complaint) if complaint else contextlib.nullcontext():
+        check_output(bed, check, few, topic, FEW)
 
 
 def test_decisions_that_are_right_pass_the_check(bed, few, decided):

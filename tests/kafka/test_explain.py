@@ -11,6 +11,9 @@ import fastavro
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from models.artifact import read_directory
+from models.folder import FolderStore
+from models.registry import Registry
 from models.train import TrainingSettings, train_to
 from producer import sample_path
 from schemas.dataset import read_dataset
@@ -115,6 +118,17 @@ def test_a_decision_is_found_by_its_id_and_its_reasons_are_the_largest_shares(de
     ]
     assert record["transaction_id"] in told["facts"]["transaction"]
     assert str(identity) in (tmp_path / "why.html").read_text()
+
+
+def test_without_a_model_the_one_that_decided_is_taken_from_the_store(decided, models, tmp_path):
+    options, _, records = decided
+    Registry(FolderStore(tmp_path / "store")).publish(read_directory(models[0]))
+    identity = uuid.UUID(bytes=records[-1]["decision_id"])
+
+    done = explain(options, "--store", tmp_path / "store", "--decision", identity, "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sha256"] == records[-1]["model"]["sha256"].hex()
 
 
 def test_another_model_than_that_of_the_decision_is_said(decided, models):
