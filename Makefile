@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 KILLS := 25
 EVENTS := 100000
+RECORDS := 1000000
 
-.PHONY: help demo test lint bench bench-drift chaos kafka kafka-stop lock clean
+.PHONY: help demo test lint bench bench-drift chaos fuzz kafka kafka-stop lock clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -29,6 +30,9 @@ bench-drift: $(VENV)/ready ## the tests of drift beside their peers, and their a
 
 chaos: $(VENV)/ready ## kill workers and the broker under load, and audit what they decided: KILLS=25 EVENTS=100000
 	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) --events $(EVENTS)
+
+fuzz: $(VENV)/ready ## let the worker decide mutated records: RECORDS=1000000
+	@$(BIN)/python -m benchmarks.fuzz --records $(RECORDS) $(FUZZ)
 
 kafka: $(VENV)/ready ## start a real Kafka on 127.0.0.1:9092 for trying things
 	@$(BIN)/python -m deploy.kafka start

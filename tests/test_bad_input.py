@@ -136,6 +136,7 @@ VALUES = {
     "NaN in a feature": ({"V1": NAN}, rejected(Rejection.NON_FINITE_FEATURE)),
     "an infinity in a feature": ({"V1": -INFINITY}, rejected(Rejection.NON_FINITE_FEATURE)),
     "1e300 in a feature": ({"V1": 1e300}, rejected(Rejection.NON_FINITE_FEATURE)),
+    "two infinities, whose sum is NaN": ({"V1": -INFINITY, "amount": 1e300}, rejected(Rejection.NON_FINITE_FEATURE)),
     "NaN in the amount": ({"amount": NAN}, rejected(Rejection.NON_FINITE_AMOUNT)),
     "an infinite amount": ({"amount": INFINITY}, rejected(Rejection.NON_FINITE_AMOUNT)),
     "an amount of 1e300, which the model sees": ({"amount": 1e300}, rejected(Rejection.NON_FINITE_FEATURE)),
