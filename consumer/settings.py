@@ -111,6 +111,15 @@ class WorkerSettings(BaseModel):
     bad_records_share: float = Field(
         0.95, gt=0, le=1, description="Share of them that must be bad: with 1.0 each of bad_records_limit in a row."
     )
+    duplicate_window_seconds: float = Field(
+        0,
+        ge=0,
+        le=604_800,
+        description="A transaction that comes in so soon after the same id was decided is a duplicate; 0: none is.",
+    )
+    duplicate_window_records: int = Field(
+        200_000, ge=1, le=50_000_000, description="Records of its partition over which an id is remembered at most."
+    )
     drift_topic: str = Field("fraud.drift", description="Where the drift monitor writes its reports.")
     retrain_topic: str = Field("fraud.retrain-requests", description="Where it asks for a model to be trained again.")
     drift_baselines: list[Path] = Field(

@@ -16,12 +16,14 @@ from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
 from consumer.decide import Reasons, Rollout, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
+from consumer.duplicates import Duplicates, Window
 from consumer.follow import source_of
 from consumer.health import HealthServer
 from consumer.in_force import InForce
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.pinned import Pinned
+from consumer.recall import DecisionsTopic
 from consumer.records import RecordBatch
 from consumer.replay import Plan
 from consumer.sampling import Batch
@@ -57,7 +59,9 @@ class Scoring:
         clock: Callable[[], float] = time.time,
         encode_sample: Callable[[Batch], bytes] | None = None,
         replay: str | None = None,
+        duplicates: Duplicates | None = None,
     ) -> None:
+        self._duplicates = duplicates
         self._in_force = in_force
         self._replay = replay
         self._encode = encode
@@ -102,6 +106,9 @@ class Scoring:
         bad = np.ones(len(records), np.bool_)
         bad[verdict.decided] = False
         self._bad_records.check(bad)
+        if self._duplicates is not None:
+            verdict = self._duplicates.mark(records, verdict)
+        marked = time.perf_counter()
         dead = letters(records, verdict.undecodable, verdict.rejected, self._dead_letters)
         messages = list(self._messages(records, verdict))
         encoded = time.perf_counter()
@@ -110,9 +117,11 @@ class Scoring:
             "decode": decoded - started,
             "decide": decided - decoded,
             "shadow": shadowed - decided,
-            "encode": encoded - shadowed,
+            "encode": encoded - marked,
             "sample": time.perf_counter() - encoded,
         }
+        if self._duplicates is not None:
+            seconds["duplicates"] = marked - shadowed
         on_published = partial(self._note_published, records, verdict, bad)
         return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
 
@@ -185,6 +194,7 @@ class Worker:
         self._in_force = InForce(lambda: self._source.serving, settings.shadow_budget_seconds, self.metrics)
         cluster = Cluster(settings)
         cluster.check_rights()
+        duplicates = None if plan is not None else _duplicates(settings, cluster)
         scoring = Scoring(
             self._in_force,
             decision_encoder(settings),
@@ -193,6 +203,7 @@ class Worker:
             self._observe,
             replay=None if plan is None else plan.name,
             encode_sample=sample_encoder(settings),
+            duplicates=duplicates,
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
@@ -216,6 +227,7 @@ class Worker:
             poll_seconds=settings.poll_seconds,
             start=settings.start,
             until=None if plan is None else Until(plan.stops),
+            moved=lambda partitions: None if duplicates is None else duplicates.forget(partitions),
             observe=self.metrics.observe_times,
         )
         self._beat = time.monotonic()
@@ -303,6 +315,14 @@ class Worker:
             self._columnar = False
             log.warning("nested_schema", reason="nested fields are walked row by row, at the speed of Python")
         self.metrics.columnar.set(self._columnar)
+
+
+def _duplicates(settings: WorkerSettings, cluster: Cluster) -> Duplicates | None:
+    """What remembers the ids; None where the settings ask for no window."""
+    if not settings.duplicate_window_seconds:
+        return None
+    window = Window(int(settings.duplicate_window_seconds * 1000), settings.duplicate_window_records)
+    return Duplicates(window, DecisionsTopic(settings, cluster).recall)
 
 
 def _spare_the_collector() -> None:

@@ -13,6 +13,7 @@ from test_decide import NOW, rollout
 from consumer.bad_records import TooManyBadRecordsError
 from consumer.dead_letters import PAYLOAD, TOO_LARGE
 from consumer.decide import Rejection
+from consumer.duplicates import Duplicates, Window
 from consumer.in_force import InForce
 from consumer.metrics import WorkerMetrics
 from consumer.records import RecordBatch
@@ -56,7 +57,7 @@ def with_field(kind):
     return {**SCHEMA, "fields": [{"name": "more", "type": kind}, *SCHEMA["fields"]]}
 
 
-def scoring(source=None, required=(False, False), **settings):
+def scoring(source=None, required=(False, False), duplicates=None, **settings):
     """What a worker does with a batch; its score is V1. ``source`` stands for a Schema Registry."""
     told = WorkerSettings(**settings)
     serves = rollout(required=required)
@@ -66,7 +67,15 @@ def scoring(source=None, required=(False, False), **settings):
     def encode(decisions):
         return [json.dumps(record).encode() for record in to_records(decisions)]
 
-    return Scoring(in_force, encode, told, lambda: Topics(1, 1, 1, LARGEST), lambda *_: None, clock=lambda: NOW / 1000)
+    return Scoring(
+        in_force,
+        encode,
+        told,
+        lambda: Topics(1, 1, 1, LARGEST),
+        lambda *_: None,
+        clock=lambda: NOW / 1000,
+        duplicates=duplicates,
+    )
 
 
 def batch(*values, keys=None, first=0):
@@ -219,6 +228,18 @@ def test_the_payload_says_which_card_it_is_and_the_decision_keeps_the_key_that_c
     assert outcome.key == key
     assert outcome.unit == "card"
     assert outcome.experiment == keyed.experiment
+
+
+def test_a_transaction_id_that_comes_again_is_decided_again_and_with_a_window_names_the_decision_that_counts():
+    duplicates = Duplicates(Window(60_000, 1_000), recall=lambda _since: [])
+
+    without, within = (
+        outcomes(scoring(duplicates=each)(batch(avro(), avro(transaction_id="tx-2"), avro())))
+        for each in (None, duplicates)
+    )
+
+    assert [without[at].duplicate_of for at in range(3)] == [None, None, None]
+    assert [within[at].duplicate_of for at in range(3)] == [None, None, within[0].decision_id]
 
 
 @pytest.mark.parametrize(
