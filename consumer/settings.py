@@ -86,6 +86,11 @@ class WorkerSettings(BaseModel):
     slot: int = Field(0, ge=0, description="Number of the first worker; each slot is one running process, ever.")
     workers: int = Field(1, ge=1, le=64, description="Processes to run, one slot each.")
 
+    supervise: bool = Field(
+        default=False,
+        description="Run even a single worker under a parent: it restarts it and quarantines a record that crashes it.",
+    )
+
     bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port,host:port.")
     kafka: dict[str, str] = Field(
         default_factory=dict, description="Any librdkafka property, for TLS, SASL and tuning alike."

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,9 +20,11 @@ from consumer.duplicates import Duplicates, Window
 from consumer.follow import source_of
 from consumer.health import HealthServer
 from consumer.in_force import InForce
+from consumer.in_hand import InHand
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.pinned import Pinned
+from consumer.quarantine import Careful, Hand, read_apart
 from consumer.recall import DecisionsTopic
 from consumer.records import RecordBatch
 from consumer.replay import Plan
@@ -60,8 +62,10 @@ class Scoring:
         encode_sample: Callable[[Batch], bytes] | None = None,
         replay: str | None = None,
         duplicates: Duplicates | None = None,
+        quarantined: Collection[tuple[int, int]] = (),
     ) -> None:
         self._duplicates = duplicates
+        self._quarantined = quarantined
         self._in_force = in_force
         self._replay = replay
         self._encode = encode
@@ -93,7 +97,7 @@ class Scoring:
         started = time.perf_counter()
         serving, shadows = self._in_force.swap(), self._in_force.shadows
         assert serving is not None, "nothing is consumed before there is a model"
-        columns = serving.reader.read(records.values)
+        columns = read_apart(serving.reader.read, records, self._quarantined)
         decoded = time.perf_counter()
         begun = shadows.begin(columns) if columns.columns else {}
         source = Source(records.topic, records.partitions, records.offsets, self._replay)
@@ -183,9 +187,14 @@ def _by_partition(partitions: np.ndarray) -> Iterator[tuple[int, list[int] | Non
 
 
 class Worker:
-    """One process, one slot: everything between the settings and the loop; with a ``plan`` only what that replays."""
+    """One process, one slot: everything between the settings and the loop; with a ``plan`` only what that replays.
 
-    def __init__(self, settings: WorkerSettings, stopping: Stopping, plan: Plan | None = None) -> None:
+    With a ``hand`` it tells its parent what it has in hand, and processes with care what that suspects.
+    """
+
+    def __init__(
+        self, settings: WorkerSettings, stopping: Stopping, plan: Plan | None = None, hand: Hand | None = None
+    ) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
         self._registry = CollectorRegistry()
@@ -204,6 +213,7 @@ class Worker:
             replay=None if plan is None else plan.name,
             encode_sample=sample_encoder(settings),
             duplicates=duplicates,
+            quarantined=() if hand is None else hand.suspects.quarantined,
         )
         make_producer = producer_maker(settings, scoring.largest_record)
         delivery: Delivery = (
@@ -220,7 +230,7 @@ class Worker:
         self._loop = Loop(
             consumer,
             delivery,
-            scoring,
+            scoring if hand is None else Careful(scoring, InHand(hand.memory), hand.suspects),
             topic=settings.input_topic,
             member=settings.slot_id,
             batch_size=settings.batch_size,

@@ -99,17 +99,18 @@ class Stream:
             *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
         )
 
-    def start(self, *options, slot=0):
+    def start(self, *options, slot=0, program=("-m", "fraudstream")):
         return self.run(
             ("score",),
             *(() if self.model is None else ("--model", self.model)),
             *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
             *("--metrics-port", "0", "--slot", str(slot), *options),
+            program=program,
         )
 
-    def run(self, command, *options):
+    def run(self, command, *options, program=("-m", "fraudstream")):
         command = [
-            *(sys.executable, "-m", "fraudstream", *command, "--log-format", "json"),
+            *(sys.executable, *program, *command, "--log-format", "json"),
             *("--bootstrap-servers", self.bootstrap, "--group", self.name),
             *("--input-topic", self.input, "--samples-topic", self.samples, *options),
         ]
