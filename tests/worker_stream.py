@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from urllib.request import urlopen
 
 import fastavro
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer
 
+from consumer.limits import committed_of
 from schemas.load import load as load_schema
 
 PREFIX = b"\0\0\0\0\1"
@@ -129,8 +130,7 @@ class Stream:
 
     def committed(self):
         """How many records the group has committed over all partitions."""
-        partitions = [TopicPartition(self.input, number) for number in range(self.partitions)]
-        return sum(max(0, partition.offset) for partition in self.observer.committed(partitions, timeout=30))
+        return sum(each.offset for each in committed_of(self.observer, self.input, range(self.partitions)))
 
     def read(self, topic, partitions, wanted, seconds=60):
         """All records of a topic as a plain read_committed consumer sees them, until ``wanted`` have come."""
