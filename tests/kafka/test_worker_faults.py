@@ -18,9 +18,12 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from conftest import Kafka, enter_or_skip
 from crashing_worker import POISON
+from test_registry import Answers, serving
 from worker_stream import PREFIX, TRANSACTION, Stream, assert_in_order_per_key, ids_of, said, transactions, wait_until
 
 from deploy.kafka.broker import running_broker
+from schemas.framing import confluent_prefix
+from schemas.load import load
 
 SMALL = {"max.message.bytes": "1048588"}
 LARGE = {"max.message.bytes": "4000000"}
@@ -175,6 +178,29 @@ def test_input_that_is_bad_throughout_keeps_its_place_and_after_the_fix_all_of_i
 
     assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(count))
     assert stream.read(stream.dead_letters, 1, 0, seconds=5) == []
+
+
+def test_a_registry_that_is_away_holds_up_the_stream_and_makes_no_dead_letter(faulty, sample):
+    stream, answers = faulty(), Answers()
+    for number in (1, 7):
+        answers.add(number, f"{stream.input}-value", schema=json.dumps(load("transaction")))
+    records = list(transactions(sample, 400))
+    renumbered = [(key, confluent_prefix(7) + value[len(PREFIX) :]) for key, value in records[200:]]
+    with serving(answers) as url:
+        options = ("--schema-registry-url", url, "--schema-registry", "max.retries=0", "--output-format", "json")
+        worker = stream.start(*options)
+        stream.publish(records[:200])
+        wait_until(lambda: stream.committed() == 200)
+        answers.status = 503
+        stream.publish(renumbered)
+        wait_until(lambda: len(lines_of(worker, "unavailable")) > 1)
+        waiting_at = stream.committed()
+        answers.status = None
+        decisions = [json.loads(message.value()) for message in stream.read(stream.decisions, 1, 400)]
+
+    assert waiting_at == 200
+    assert Counter(each["transaction_id"] for each in decisions) == Counter(f"tx-{n:08d}" for n in range(400))
+    assert stream.read(stream.dead_letters, 1, 0, seconds=1) == []
 
 
 def as_json(value):
