@@ -26,7 +26,7 @@ from consumer.serving import Serving
 from consumer.settings import WorkerSettings
 from consumer.topics import Cluster
 from consumer.wire import decision_encoder, sample_encoder, transaction_reader
-from consumer.worker import Scoring
+from consumer.worker import Scoring, spare_the_collector
 from models.scorer import Scorer
 from schemas.columns import Columns
 from schemas.framing import RecordReader
@@ -126,6 +126,7 @@ def profile(bed: Bed, source: str, events: int) -> dict[str, dict[str, float]]:
     producer.init_transactions(COMMIT_SECONDS)
     consumer = make_consumer(settings)
     consumer.subscribe([source], on_assign=_from_the_beginning)
+    spare_the_collector()
     seen = counted = batches = 0
     while seen < events:
         with stages.stage("consume"):

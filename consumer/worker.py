@@ -261,7 +261,7 @@ class Worker:
             self._wait_for_a_model()
             if not self._stopping.requested:
                 self._loop.open()
-                _spare_the_collector()
+                spare_the_collector()
                 self._run_until_stopped()
         finally:
             self._source.close()
@@ -335,7 +335,7 @@ def _duplicates(settings: WorkerSettings, cluster: Cluster) -> Duplicates | None
     return Duplicates(window, DecisionsTopic(settings, cluster).recall)
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Keep what exists now out of every collection, and the objects of a batch from causing one.
 
     A batch makes two tracked objects a record and drops them all without a cycle: at the default of 700 allocations
