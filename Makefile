@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 KILLS := 25
 EVENTS := 100000
+RECORDS := 1000000
 
-.PHONY: help demo up down test lint bench bench-drift chaos kafka kafka-stop lock clean dashboards faults
+.PHONY: help demo up down test lint bench bench-drift chaos kafka kafka-stop lock clean dashboards faults fuzz
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -38,6 +39,8 @@ chaos: $(VENV)/ready ## kill workers and the broker under load, and audit what t
 
 faults: $(VENV)/ready ## break the network, the broker and its disk under load (needs Go), and audit what was decided
 	@$(BIN)/python -m benchmarks.chaos --suite faults --events 50000
+fuzz: $(VENV)/ready ## let the worker decide mutated records: RECORDS=1000000
+	@$(BIN)/python -m benchmarks.fuzz --records $(RECORDS) $(FUZZ)
 
 kafka: $(VENV)/ready ## start a real Kafka on 127.0.0.1:9092 for trying things
 	@$(BIN)/python -m deploy.kafka start

@@ -25,11 +25,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What was found for one partition of the source."""
+    """What was found for one partition of the source; ``decisions`` are all of them, those on duplicates too."""
 
     span: Span
     records: int
     decisions: int
+    duplicates: int
     dead_letters: int
     anomalies: Mapping[Anomaly, int]
 
@@ -129,12 +130,12 @@ class Audit:
             self._examples += [Finding(anomaly, partition, offset) for offset in offsets[:EXAMPLES].tolist()]
         counts = Counter({anomaly: len(offsets) for anomaly, offsets in found.items()})
         counts.update(_of_partition(self._beside, partition))
-        return Line(sheet.span, sheet.records, sheet.decisions, sheet.dead_letters, counts)
+        return Line(sheet.span, sheet.records, sheet.decisions, sheet.duplicates, sheet.dead_letters, counts)
 
     def _lines_beside(self) -> Iterator[Line]:
         """For partitions that are not in the range, or that the source does not even have."""
         for partition in sorted({partition for partition, _ in self._beside} - set(self._sheets)):
-            yield Line(Span(partition, 0, 0), 0, 0, 0, _of_partition(self._beside, partition))
+            yield Line(Span(partition, 0, 0), 0, 0, 0, 0, _of_partition(self._beside, partition))
 
 
 def _of_partition(counts: Mapping[tuple[int, Anomaly], int], partition: int) -> Counter[Anomaly]:

@@ -350,7 +350,8 @@ def unfit(
     ``features`` (m, k) are those of the row numbers ``rows`` (m,), ``required`` (k,) marks what may not be missing.
     """
     # A sum is finite if all its terms are; the few rows where it is not are looked at one feature at a time.
-    suspects = np.flatnonzero(~np.isfinite(features.sum(axis=1)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspects = np.flatnonzero(~np.isfinite(features.sum(axis=1)))
     rejected: dict[int, Rejection] = {}
     for position, name in enumerate(names if len(suspects) else ()):
         null = _numbers(columns, name).null

@@ -39,8 +39,8 @@ class Loop:
 
     Polling, and with it every rebalance callback, happens only while nothing is being published. A batch that was
     processed but not yet published when partitions go away is dropped: their next owner, or this worker after a
-    rewind, reads it again. With ``until`` nothing from beyond its stops is processed, and each stop is committed as
-    soon as all before it are.
+    rewind, reads it again. ``moved`` is told of the partitions that come or go. With ``until`` nothing from beyond its
+    stops is processed, and each stop is committed as soon as all before it are.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Loop:
         poll_seconds: float,
         start: Start,
         until: Until | None = None,
+        moved: Callable[[Collection[int]], None] = lambda _partitions: None,
         observe: Callable[[Mapping[str, float], int], None] = lambda _seconds, _records: None,
     ) -> None:
         self._consumer = consumer
@@ -66,6 +67,7 @@ class Loop:
         self._poll_seconds = poll_seconds
         self._places = Places(consumer, topic, start)
         self._until = until
+        self._moved = moved
         self._observe = observe
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._prepared: _Prepared | None = None
@@ -277,6 +279,7 @@ class Loop:
         # Paused is paused for librdkafka, through any assignment: these may have been when they were lost.
         consumer.resume([TopicPartition(self._topic, number) for number in numbers])
         self._assigned.update(numbers)
+        self._moved(numbers)
         self._due.update(set(numbers) - found.keys())
         self._pause(self._due)
         log.info("assigned", partitions=sorted(self._assigned))
@@ -285,6 +288,7 @@ class Loop:
         self.rebalances += 1
         consumer.incremental_unassign(partitions)
         self._assigned.difference_update(p.partition for p in partitions)
+        self._moved([p.partition for p in partitions])
         self._due &= self._assigned
         self._stopped &= self._assigned
         if self._prepared is not None:

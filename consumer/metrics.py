@@ -180,9 +180,8 @@ class WorkerMetrics:
         self._shadows: set[str] = set()
         for part in ("rollout", "variant", "shadow"):
             self.load_failures.labels(part)
-        for outcome in Outcome:
-            self.outcomes.labels(outcome.name.lower())
-        self.outcomes.labels("dead_letter")
+        for name in (*(outcome.name.lower() for outcome in Outcome), "dead_letter", "duplicate"):
+            self.outcomes.labels(name)
 
     def observe_serving(self, serving: Serving) -> None:
         """Tell what serves from now on, and no longer what served before."""
@@ -208,8 +207,12 @@ class WorkerMetrics:
         """Count what became of a published batch."""
         decisions = verdict.decisions
         self.records.inc(len(decisions) + len(verdict.undecodable) + len(verdict.rejected))
+        counting = slice(None) if decisions.duplicate_of is None else decisions.duplicate_of < 0
+        variant, outcomes = decisions.variant[counting], decisions.outcome[counting]
+        scores = decisions.score[counting]
+        self.outcomes.labels("duplicate").inc(len(decisions) - len(scores))
         table = np.bincount(
-            decisions.variant.astype(np.int64) * len(Outcome) + decisions.outcome,
+            variant.astype(np.int64) * len(Outcome) + outcomes,
             minlength=len(decisions.lineages) * len(Outcome),
         ).reshape(len(decisions.lineages), len(Outcome))
         for lineage, row in zip(decisions.lineages, table.tolist(), strict=True):
@@ -222,8 +225,8 @@ class WorkerMetrics:
             for reason in reasons.values():
                 self.dead_letters.labels(stage, reason.name).inc()
             self.outcomes.labels("dead_letter").inc(len(reasons))
-        if len(decisions):
-            self.scores.observe(decisions.score)
+        if len(scores):
+            self.scores.observe(scores)
 
     def observe_times(self, seconds: Mapping[str, float], records: int) -> None:
         """Note the size of a batch and its time by stage."""

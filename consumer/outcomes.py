@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -12,12 +13,21 @@ from consumer.settings import Format, WorkerSettings
 from schemas import framing
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
 from schemas.compile import compile_decoder
+from schemas.decision import place_of
 from schemas.flatten import flatten
 from schemas.framing import AvroReader, RecordReader
 from schemas.load import load
 from schemas.registry import PinnedSchemas, RegistryClient, SchemaSource
 
-_TEXTS = ("unit", "source_topic", "replay", "experiment_id", "experiment_salt_id", "experiment_variant")
+_TEXTS = (
+    "transaction_id",
+    "unit",
+    "source_topic",
+    "replay",
+    "experiment_id",
+    "experiment_salt_id",
+    "experiment_variant",
+)
 _NUMBERS = ("source_partition", "source_offset", "decided_at", "experiment_epoch", "experiment_bucket")
 
 
@@ -35,7 +45,8 @@ class Outcomes:
     """n decisions; arrays have the shape (n,). Where one is not ``readable`` (bool) the rest of its row says nothing.
 
     ``partition``, ``offset`` int64: of the source record in ``topic``. ``decided_at`` int64 ms since 1970. ``bucket``
-    int64. ``replay`` is None where it was decided live.
+    int64. ``replay`` is None where it was decided live. ``duplicate_of`` int64 is the offset, in the same partition, of
+    the record whose decision counts in the place of this one, and -1 where this one does.
     """
 
     readable: NDArray[np.bool_]
@@ -43,7 +54,9 @@ class Outcomes:
     partition: NDArray[np.int64]
     offset: NDArray[np.int64]
     replay: Sequence[bytes | None]
+    duplicate_of: NDArray[np.int64]
     decided_at: NDArray[np.int64]
+    transaction_id: Sequence[bytes | None]
     unit: Sequence[bytes | None]
     bucket: NDArray[np.int64]
     named: Sequence[Named]
@@ -63,7 +76,7 @@ def outcome_reader(settings: WorkerSettings) -> OutcomeReader:
     """
     if settings.output_format is Format.JSON:
         return _read_json
-    reader = avro_reader(settings, (*_TEXTS, *_NUMBERS))
+    reader = avro_reader(settings, (*_TEXTS, *_NUMBERS, "duplicate_of"))
 
     def read(values: Sequence[bytes | None]) -> Outcomes:
         columns = reader.read(values)
@@ -120,7 +133,9 @@ def _from_columns(columns: Columns) -> Outcomes:
         partition=numbers["source_partition"],
         offset=numbers["source_offset"],
         replay=texts["replay"],
+        duplicate_of=_originals(columns),
         decided_at=numbers["decided_at"],
+        transaction_id=texts["transaction_id"],
         unit=texts["unit"],
         bucket=numbers["experiment_bucket"],
         named=[Named(*each) for each in named],  # type: ignore[arg-type]
@@ -131,6 +146,17 @@ def _texts(columns: Columns, name: str) -> list[bytes | None]:
     column = columns.columns[name]
     assert isinstance(column, BytesColumn)
     return column.to_list()
+
+
+def _originals(columns: Columns) -> NDArray[np.int64]:
+    """The offset that each id of a decision was made from, -1 for none."""
+    column = columns.columns["duplicate_of"]
+    assert isinstance(column, BytesColumn)
+    offsets = np.full(len(columns), -1)
+    for row in np.flatnonzero(column.length).tolist():
+        start = int(column.start[row])
+        offsets[row] = place_of(UUID(bytes=column.data[start : start + 16].tobytes()))[1]
+    return offsets
 
 
 def _numbers(columns: Columns, name: str) -> NDArray[np.int64]:
@@ -157,14 +183,16 @@ class _Experiment(msgspec.Struct):
 
 
 class _Row(msgspec.Struct):
+    transaction_id: str
     unit: str
     source: _Source
     decided_at: _Long
     experiment: _Experiment
     replay: str | None = None
+    duplicate_of: UUID | None = None
 
 
-_NOTHING = _Row("", _Source("", 0, 0), 0, _Experiment("", 0, "", 0, ""))
+_NOTHING = _Row("", "", _Source("", 0, 0), 0, _Experiment("", 0, "", 0, ""))
 
 
 def _read_json(values: Sequence[bytes | None]) -> Outcomes:
@@ -191,7 +219,9 @@ def _from_rows(found: Sequence[_Row | None]) -> Outcomes:
         partition=integers([row.source.partition for row in rows]),
         offset=integers([row.source.offset for row in rows]),
         replay=[None if row.replay is None else row.replay.encode() for row in rows],
+        duplicate_of=integers([-1 if row.duplicate_of is None else place_of(row.duplicate_of)[1] for row in rows]),
         decided_at=integers([row.decided_at for row in rows]),
+        transaction_id=[row.transaction_id.encode() for row in rows],
         unit=[row.unit.encode() for row in rows],
         bucket=integers([row.experiment.bucket for row in rows]),
         named=[_named(row.experiment) for row in rows],

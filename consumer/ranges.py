@@ -15,6 +15,9 @@ from schemas.errors import FraudstreamError
 GRAMMAR = "beginning, end, an offset, offsets such as 0:1500,3:20, a time such as 2026-01-31T12:00, or an age: -90m."
 """For the help of a command."""
 
+CLOCK_SKEW_MS = 60_000
+"""A decision may bear an earlier time than its transaction where the clocks of their producers differ."""
+
 _OFFSETS = re.compile(r"\d+:\d+(,\d+:\d+)*", re.ASCII)
 _AGE = re.compile(r"-(\d+)([smhd])", re.ASCII)
 _MILLISECONDS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

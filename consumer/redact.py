@@ -13,9 +13,9 @@ NOT_ALLOWED = "[not allowed]"
 ALLOWED = frozenset(
     {
         *("event", "level", "timestamp", "exception"),
-        *("slot", "seconds", "exit_code", "restart_in", "metrics_port"),
+        *("slot", "seconds", "exit_code", "restart_in", "metrics_port", "in_hand"),
         *("topic", "partition", "partitions", "offset", "next_offset", "first_offset", "end_offset"),
-        *("largest", "code", "fault"),
+        *("largest", "code", "count", "fault"),
         *("reason", "error", "why", "report", "since"),
         *("model", "models", "name", "version", "role", "shadow", "shadows", "missing", "epoch", "epoch_serving"),
     }

@@ -86,6 +86,11 @@ class WorkerSettings(BaseModel):
     slot: int = Field(0, ge=0, description="Number of the first worker; each slot is one running process, ever.")
     workers: int = Field(1, ge=1, le=64, description="Processes to run, one slot each.")
 
+    supervise: bool = Field(
+        default=False,
+        description="Run even a single worker under a parent: it restarts it and quarantines a record that crashes it.",
+    )
+
     bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port,host:port.")
     kafka: dict[str, str] = Field(
         default_factory=dict, description="Any librdkafka property, for TLS, SASL and tuning alike."
@@ -115,6 +120,15 @@ class WorkerSettings(BaseModel):
     )
     bad_records_share: float = Field(
         0.95, gt=0, le=1, description="Share of them that must be bad: with 1.0 each of bad_records_limit in a row."
+    )
+    duplicate_window_seconds: float = Field(
+        0,
+        ge=0,
+        le=604_800,
+        description="A transaction that comes in so soon after the same id was decided is a duplicate; 0: none is.",
+    )
+    duplicate_window_records: int = Field(
+        200_000, ge=1, le=50_000_000, description="Records of its partition over which an id is remembered at most."
     )
     drift_topic: str = Field("fraud.drift", description="Where the drift monitor writes its reports.")
     retrain_topic: str = Field("fraud.retrain-requests", description="Where it asks for a model to be trained again.")

@@ -11,7 +11,7 @@ from consumer.ranges import Span
 _SHARDS = 16
 """Keys are compared in so many parts: sorted at once they would take more memory than all else."""
 _NOWHERE = np.iinfo(np.int64).max
-_MISROUTED, _FOREIGN = np.uint8(1), np.uint8(2)
+_MISROUTED, _FOREIGN, _COUNTS, _DUPLICATE = np.uint8(1), np.uint8(2), np.uint8(4), np.uint8(8)
 
 
 class Anomaly(StrEnum):
@@ -39,6 +39,7 @@ class Decided:
     ``partition`` and ``offset`` int64 say which source record each is about, ``place`` int64 where it stands itself
     (:func:`pack_place`). ``key`` uint64 is the hash of its key, 0 for none; ``decided_at`` int64 is ms since 1970, the
     same for all of a batch. ``misrouted`` bool: its variant does not follow from its card and its rollout.
+    ``duplicate_of`` int64 is the offset of the source record whose decision counts in its place, -1 where it counts.
     """
 
     partition: NDArray[np.int64]
@@ -47,6 +48,7 @@ class Decided:
     key: NDArray[np.uint64]
     decided_at: NDArray[np.int64]
     misrouted: NDArray[np.bool_]
+    duplicate_of: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -75,6 +77,12 @@ class Sheet:
         self._flags = np.zeros(size, np.uint8)
         self._place = np.full(size, _NOWHERE)
         self._decided_at = np.zeros(size, np.int64)
+        self._originals: list[NDArray[np.int64]] = []
+
+    @property
+    def duplicates(self) -> int:
+        """Records that are duplicates: the decision of another one counts in the place of theirs."""
+        return int(np.count_nonzero(self._flags & _DUPLICATE))
 
     @property
     def records(self) -> int:
@@ -102,6 +110,11 @@ class Sheet:
         self._place[distinct] = np.minimum(self._place[distinct], decided.place[first])
         self._decided_at[distinct] = decided.decided_at[first]
         self._flags[at[decided.misrouted]] |= _MISROUTED
+        copies = decided.duplicate_of >= 0
+        self._flags[at[~copies]] |= _COUNTS
+        if copies.any():
+            self._flags[at[copies]] |= _DUPLICATE
+            self._originals.append(np.stack((at[copies], decided.duplicate_of[copies] - self.span.start)))
         self._flags[at[self._present[at] & (self._key[at] != decided.key)]] |= _FOREIGN
 
     def add_dead_letters(self, offset: NDArray[np.int64]) -> None:
@@ -121,10 +134,19 @@ class Sheet:
             Anomaly.REORDERED: self._reordered(),
             Anomaly.TORN: self._torn(lost),
             Anomaly.ABORTED_READ: np.flatnonzero(~self._present & (self._outcomes > 0)),
-            Anomaly.UNFOUNDED: np.flatnonzero(self._flags & _FOREIGN),
+            Anomaly.UNFOUNDED: np.union1d(np.flatnonzero(self._flags & _FOREIGN), self._without_original()),
             Anomaly.MISROUTED: np.flatnonzero(self._flags & _MISROUTED),
         }
         return {anomaly: at + self.span.start for anomaly, at in found.items() if len(at)}
+
+    def _without_original(self) -> NDArray[np.int64]:
+        """Duplicates of a record, in the span or behind it, that has no decision which counts."""
+        copies, originals = np.concatenate([np.empty((2, 0), np.int64), *self._originals], axis=1)
+        beyond = originals >= len(self._flags)
+        inside = (originals >= 0) & ~beyond
+        beyond[inside] = (self._flags[originals[inside]] & _COUNTS) == 0
+        without: NDArray[np.int64] = np.unique(copies[beyond])
+        return without
 
     def _reordered(self) -> NDArray[np.int64]:
         """Records whose decision stands before the decision of the record that came before them with the same key."""

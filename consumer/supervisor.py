@@ -1,4 +1,4 @@
-"""Keep N workers running, one process and one slot each, and restart those that fall."""
+"""Keep N workers running, one process and one slot each: restart those that fall, and find the record that fells."""
 
 import ctypes
 import multiprocessing
@@ -7,13 +7,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import structlog
 
+from consumer.in_hand import InHand, shared_memory
+from consumer.quarantine import Hand, Suspects
 from consumer.settings import WorkerSettings
-from consumer.topics import BrokerUnavailableError
 
 log = structlog.get_logger()
 
@@ -22,11 +24,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 FORGIVEN_AFTER_SECONDS = 60.0
 FINAL_EXIT_CODES = (77, 78)
 """A missing right and a wrong setting do not mend themselves by trying again."""
-NO_BROKER = 69
-"""What ``target`` returns when no broker answers (EX_UNAVAILABLE of sysexits.h).
-
-At the first start of a slot the setting may be wrong, and that is final; once the slot has run, it is an outage.
-"""
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
+"""What native code dies of. Not SIGKILL: that comes from outside, and no record is to blame."""
 
 
 @dataclass(slots=True)
@@ -34,11 +33,12 @@ class _Slot:
     """One slot, its process, and when it may start again."""
 
     settings: WorkerSettings
+    memory: Any
+    suspects: Suspects = field(default_factory=Suspects)
     process: BaseProcess | None = None
     started: float = 0.0
     restart_at: float = 0.0
     failures: int = 0
-    has_run: bool = False
 
 
 def pause_after(failures: int) -> float:
@@ -49,12 +49,14 @@ def pause_after(failures: int) -> float:
 class Supervisor:
     """Runs ``target`` once for each slot of the settings, in processes of their own, until told to stop."""
 
-    def __init__(self, settings: WorkerSettings, target: Callable[[WorkerSettings], int]) -> None:
+    def __init__(self, settings: WorkerSettings, target: Callable[[WorkerSettings, Hand], int]) -> None:
         self._target = target
         self._stop_seconds = settings.stop_seconds
         self._context = multiprocessing.get_context("spawn")
         self._slots = [
-            _Slot(settings.model_copy(update={"slot": settings.slot + number, "workers": 1}))
+            _Slot(
+                settings.model_copy(update={"slot": settings.slot + number, "workers": 1}), shared_memory(self._context)
+            )
             for number in range(settings.workers)
         ]
         self._stopping = False
@@ -86,20 +88,30 @@ class Supervisor:
             return 0
         code = slot.process.exitcode or 0
         slot.process = None
-        if code == NO_BROKER and not slot.has_run:
-            code = BrokerUnavailableError.exit_code
         if code in FINAL_EXIT_CODES:
             return code
-        slot.has_run = True
+        if -code in CRASHES:
+            self._suspect(slot)
         slot.failures = 1 if now - slot.started > FORGIVEN_AFTER_SECONDS else slot.failures + 1
         slot.restart_at = now + pause_after(slot.failures)
         log.warning("worker_fell", slot=slot.settings.slot_id, exit_code=code, restart_in=slot.restart_at - now)
         return 0
 
+    def _suspect(self, slot: _Slot) -> None:
+        """Take note of what the process had in hand that has just crashed."""
+        in_hand = InHand(slot.memory).take()
+        known = slot.suspects.quarantined
+        slot.suspects = slot.suspects.after_crash(in_hand)
+        ranges = [f"{each.partition}:{each.first}-{each.last}" for each in in_hand]
+        log.error("worker_crashed", slot=slot.settings.slot_id, in_hand=ranges)
+        for partition, offset in slot.suspects.quarantined - known:
+            log.error("record_quarantined", slot=slot.settings.slot_id, partition=partition, offset=offset)
+
     def _start(self, slot: _Slot, now: float) -> None:
+        hand = Hand(slot.memory, slot.suspects, restarted=slot.started > 0)
         slot.started = now
         slot.process = self._context.Process(
-            target=_run_slot, args=(self._target, slot.settings, os.getpid()), name=slot.settings.slot_id
+            target=_run_slot, args=(self._target, slot.settings, hand, os.getpid()), name=slot.settings.slot_id
         )
         slot.process.start()
 
@@ -120,9 +132,10 @@ class Supervisor:
         return killed
 
 
-def _run_slot(target: Callable[[WorkerSettings], int], settings: WorkerSettings, parent: int) -> None:
+def _run_slot(target: Callable[[WorkerSettings, Hand], int], settings: WorkerSettings, hand: Hand, parent: int) -> None:
     die_with_parent(parent)
-    sys.exit(target(settings))
+    os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on: a second signal would end us at once
+    sys.exit(target(settings, hand))
 
 
 def die_with_parent(parent: int) -> None:

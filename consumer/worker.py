@@ -3,7 +3,7 @@
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,13 +17,17 @@ from consumer.clients import make_consumer, producer_maker
 from consumer.dead_letters import DeadLetterTopic, letters, size_of
 from consumer.decide import Rollout, Source, Verdict, decide
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce, Letter, Messages, Outbox
+from consumer.duplicates import Duplicates, Window
 from consumer.emf import EmbeddedMetrics, Emitter
 from consumer.follow import source_of
 from consumer.health import HealthServer
 from consumer.in_force import InForce
+from consumer.in_hand import InHand
 from consumer.loop import Loop
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.pinned import Pinned
+from consumer.quarantine import Careful, Hand, read_apart
+from consumer.recall import DecisionsTopic
 from consumer.records import RecordBatch
 from consumer.redact import redact
 from consumer.replay import Plan
@@ -61,8 +65,12 @@ class Scoring:
         clock: Callable[[], float] = time.time,
         encode_sample: Callable[[Batch], bytes] | None = None,
         replay: str | None = None,
+        duplicates: Duplicates | None = None,
+        quarantined: Collection[tuple[int, int]] = (),
         trace: Trace | None = None,
     ) -> None:
+        self._duplicates = duplicates
+        self._quarantined = quarantined
         self._in_force = in_force
         self._trace = trace
         self._replay = replay
@@ -95,7 +103,7 @@ class Scoring:
         started = time.perf_counter()
         serving, shadows = self._in_force.swap(), self._in_force.shadows
         assert serving is not None, "nothing is consumed before there is a model"
-        columns = serving.reader.read(records.values)
+        columns = read_apart(serving.reader.read, records, self._quarantined)
         decoded = time.perf_counter()
         begun = shadows.begin(columns, records.values) if columns.columns else {}
         source = Source(records.topic, records.partitions, records.offsets, self._replay)
@@ -108,6 +116,9 @@ class Scoring:
         bad = np.ones(len(records), np.bool_)
         bad[verdict.decided] = False
         self._bad_records.check(bad)
+        if self._duplicates is not None:
+            verdict = self._duplicates.mark(records, verdict)
+        marked = time.perf_counter()
         dead = letters(records, verdict.undecodable, verdict.rejected, self._dead_letters)
         messages = list(self._messages(records, verdict))
         encoded = time.perf_counter()
@@ -116,9 +127,11 @@ class Scoring:
             "decode": decoded - started,
             "decide": decided - decoded,
             "shadow": shadowed - decided,
-            "encode": encoded - shadowed,
+            "encode": encoded - marked,
             "sample": time.perf_counter() - encoded,
         }
+        if self._duplicates is not None:
+            seconds["duplicates"] = marked - shadowed
         trace = None if self._trace is None else partial(self._trace, records, begun_at, seconds)
         on_published = partial(self._note_published, records, verdict, bad, trace)
         return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
@@ -185,9 +198,14 @@ def _by_partition(partitions: np.ndarray) -> Iterator[tuple[int, list[int] | Non
 
 
 class Worker:
-    """One process, one slot: everything between the settings and the loop; with a ``plan`` only what that replays."""
+    """One process, one slot: everything between the settings and the loop; with a ``plan`` only what that replays.
 
-    def __init__(self, settings: WorkerSettings, stopping: Stopping, plan: Plan | None = None) -> None:
+    With a ``hand`` it tells its parent what it has in hand, and processes with care what that suspects.
+    """
+
+    def __init__(
+        self, settings: WorkerSettings, stopping: Stopping, plan: Plan | None = None, hand: Hand | None = None
+    ) -> None:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self.settings = settings
         self._registry = CollectorRegistry()
@@ -201,6 +219,7 @@ class Worker:
         )
         cluster = Cluster(settings)
         cluster.check_rights()
+        duplicates = None if plan is not None else _duplicates(settings, cluster)
         scoring = Scoring(
             self._in_force,
             decision_encoder(settings),
@@ -209,6 +228,8 @@ class Worker:
             self._observe,
             replay=None if plan is None else plan.name,
             encode_sample=sample_encoder(settings),
+            duplicates=duplicates,
+            quarantined=() if hand is None else hand.suspects.quarantined,
             trace=None if self._tracing is None else self._tracing.trace,
         )
         make_producer = producer_maker(settings, scoring.largest_record)
@@ -226,13 +247,14 @@ class Worker:
         self._loop = Loop(
             consumer,
             delivery,
-            scoring,
+            scoring if hand is None else Careful(scoring, InHand(hand.memory), hand.suspects),
             topic=settings.input_topic,
             member=settings.slot_id,
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             start=settings.start,
             until=None if plan is None else Until(plan.stops),
+            moved=lambda partitions: None if duplicates is None else duplicates.forget(partitions),
             observe=self.metrics.observe_times,
         )
         self._beat = time.monotonic()
@@ -344,6 +366,14 @@ def _write_line(line: str) -> None:
     # In one call: another thread's output must not come between.
     sys.stdout.write(line)
     sys.stdout.flush()
+
+
+def _duplicates(settings: WorkerSettings, cluster: Cluster) -> Duplicates | None:
+    """What remembers the ids; None where the settings ask for no window."""
+    if not settings.duplicate_window_seconds:
+        return None
+    window = Window(int(settings.duplicate_window_seconds * 1000), settings.duplicate_window_records)
+    return Duplicates(window, DecisionsTopic(settings, cluster).recall)
 
 
 def spare_the_collector() -> None:

@@ -16,13 +16,12 @@ from consumer.assignments import Assignments, SplitOf
 from consumer.audit import Audit, Report
 from consumer.dead_letters import Headers, source_of
 from consumer.outcomes import outcome_reader
-from consumer.ranges import Extreme, Moment, Point, Span
+from consumer.ranges import CLOCK_SKEW_MS, Extreme, Moment, Point, Span
 from consumer.records import RecordBatch
 from consumer.settings import Delivery, WorkerSettings
 from consumer.sheet import Decided, pack_place
 from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection, sentence
-from fraudstream.origin import CLOCK_SKEW_MS
 from schemas.errors import ConfigurationError, FraudstreamError
 
 Tell = Callable[[str, int, int], None]
@@ -153,6 +152,7 @@ class Intake:
                 outcomes.bucket[rows],
                 [outcomes.named[row] for row in numbers],
             ),
+            duplicate_of=outcomes.duplicate_of[rows],
         )
         return decided, np.flatnonzero(~outcomes.readable).tolist()
 

@@ -7,14 +7,12 @@ from uuid import UUID
 from confluent_kafka import OFFSET_BEGINNING as BEGINNING
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from consumer.ranges import CLOCK_SKEW_MS
 from consumer.settings import WorkerSettings
 from fraudstream.kafka import ANSWER_SECONDS, Connection, sentence
 from fraudstream.reading import bounded_consumer, to_the_end
 from schemas.decision import place_of
 from schemas.errors import FraudstreamError
-
-CLOCK_SKEW_MS = 60_000
-"""A decision may bear an earlier time than its transaction where the clocks of their producers differ."""
 
 
 @dataclass(frozen=True, slots=True)

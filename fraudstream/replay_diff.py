@@ -8,13 +8,12 @@ from confluent_kafka import Consumer, KafkaException
 
 from consumer import limits
 from consumer.difference import Difference, Differences, Scores
-from consumer.ranges import Extreme, Moment, Point, Span
+from consumer.ranges import CLOCK_SKEW_MS, Extreme, Moment, Point, Span
 from consumer.replay import Plan
 from consumer.scores import score_reader
 from consumer.settings import WorkerSettings
 from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection, sentence
-from fraudstream.origin import CLOCK_SKEW_MS
 from schemas.errors import FraudstreamError
 
 Tell = Callable[[str, int, int], None]

@@ -32,6 +32,7 @@ class Reason(IntEnum):
     MISSING_VALUE = 11
     WRONG_TYPE = 12
     BAD_BOOLEAN = 13
+    KILLED_THE_PROCESS = 14
 
 
 @dataclass(frozen=True, slots=True)

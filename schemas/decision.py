@@ -70,7 +70,9 @@ class Decisions:
     ``partition`` int32, ``offset`` int64, ``event_time`` int64 (ms since 1970), ``score`` float64 in [0, 1],
     ``outcome`` uint8 (:class:`Outcome`), ``variant`` uint8 (index into ``lineages``), ``bucket`` int64.
     ``reasons`` holds the reason codes of the flagged rows by row number. ``decided_at`` is ms since 1970. ``shadows``
-    holds the (n,) float64 scores of each shadow by name, NaN where it gave none.
+    holds the (n,) float64 scores of each shadow by name, NaN where it gave none. ``duplicate_of`` (n,) int64 holds the
+    offset, in the same partition, of the record whose decision counts in the place of this one, and -1 where this one
+    does; None where no row is a duplicate.
     """
 
     transaction_id: BytesColumn
@@ -88,6 +90,7 @@ class Decisions:
     reasons: Mapping[int, Sequence[ReasonCode]]
     replay: str | None = None
     shadows: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    duplicate_of: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.score)
@@ -127,6 +130,7 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
         decisions.variant.tolist(),
         decisions.bucket.tolist(),
         _shadow_records(decisions),
+        _originals(decisions),
         strict=True,
     )
     return [
@@ -144,6 +148,7 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
             "degraded": decisions.lineages[variant].fallback_reason is not None,
             "fallback_reason": decisions.lineages[variant].fallback_reason,
             "replay": decisions.replay,
+            "duplicate_of": original,
             "reason_codes": [
                 {"feature": code.feature, "contribution": code.contribution} for code in decisions.reasons.get(row, ())
             ],
@@ -160,6 +165,7 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
             variant,
             bucket,
             shadow,
+            original,
         ) in enumerate(rows)
     ]
 
@@ -170,6 +176,14 @@ def _shadow_records(decisions: Decisions) -> list[list[dict[str, Any]]]:
         [{"variant": name, "score": scores[row]} for name, scores in columns.items() if not isnan(scores[row])]
         for row in range(len(decisions))
     ]
+
+
+def _originals(decisions: Decisions) -> list[str | None]:
+    if decisions.duplicate_of is None:
+        return [None] * len(decisions)
+    ids = _decision_ids(decisions.topic, decisions.replay, decisions.partition, decisions.duplicate_of)
+    numbered = zip(ids, decisions.duplicate_of.tolist(), strict=True)
+    return [str(UUID(bytes=identity.tobytes())) if offset >= 0 else None for identity, offset in numbered]
 
 
 def _lineage_record(lineage: Lineage, bucket: int) -> dict[str, Any]:
@@ -249,7 +263,7 @@ def _encode_without_reasons(decisions: Decisions, prefix: bytes) -> list[bytes]:
 
 
 def _groups_of_one_layout(decisions: Decisions, numbers: Mapping[str, NDArray[np.uint64]]) -> list[NDArray[np.int64]]:
-    """Row numbers of each group whose rows agree in variant, id lengths, the width of every varint and shadows."""
+    """Row numbers of each group whose rows agree in variant, id lengths, the width of every varint and nulls."""
     layout = decisions.variant.astype(np.int64)
     layout = layout * (1 << 20) + decisions.transaction_id.length
     layout = layout * (1 << 20) + decisions.unit.length
@@ -257,6 +271,8 @@ def _groups_of_one_layout(decisions: Decisions, numbers: Mapping[str, NDArray[np
         layout = layout * 11 + _width(numbers[name])
     for scores in decisions.shadows.values():
         layout = layout * 2 + np.isnan(scores)
+    if decisions.duplicate_of is not None:
+        layout = layout * 2 + (decisions.duplicate_of >= 0)
     if (layout == layout[0]).all():
         return [np.arange(len(layout))]
     order = np.argsort(layout, kind="stable")
@@ -299,6 +315,7 @@ def _encode_group(
     _write_shadows(row, {name: scores[rows] for name, scores in decisions.shadows.items()})
     row.constant((b"\0" if lineage.fallback_reason is None else b"\x01") + _optional(lineage.fallback_reason))
     row.constant(_optional(decisions.replay))
+    _write_original(row, decisions, rows)
     row.constant(b"\0")  # the end of the reason codes
     return row.values()
 
@@ -312,6 +329,16 @@ def _write_shadows(row: "_Row", shadows: Mapping[str, NDArray[np.float64]]) -> N
         row.constant(_string(name))
         row.column(scores.astype("<f8")[:, None].view(np.uint8))
     row.constant(b"\0")
+
+
+def _write_original(row: "_Row", decisions: Decisions, rows: slice | NDArray[np.int64]) -> None:
+    """The id of the decision that counts, or null, in the union ``["null", "DecisionId"]``."""
+    offsets = None if decisions.duplicate_of is None else decisions.duplicate_of[rows]
+    if offsets is None or offsets[0] < 0:
+        row.constant(b"\0")
+        return
+    row.constant(b"\x02")
+    row.column(_decision_ids(decisions.topic, decisions.replay, decisions.partition[rows], offsets))
 
 
 def _optional(text: str | None) -> bytes:

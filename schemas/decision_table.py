@@ -57,7 +57,7 @@ SCHEMA = pa.schema(
         }
     )
 )
-"""All fields of a decision but the shadows, which nothing runs over a data set."""
+"""All fields of a decision but the shadows, which nothing runs over a data set, and what it duplicates."""
 
 REPEATED = [
     *("source.topic", "source.partition", "decided_at", "decision", "degraded", "fallback_reason", "replay"),

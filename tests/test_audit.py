@@ -22,7 +22,7 @@ def source(audit, offsets, cards):
     audit.add_sources(SPAN.partition, np.array(offsets), np.array(cards, np.uint64))
 
 
-def decisions(offsets, cards, *, at=None, output=2, decided_at=0, partition=SPAN.partition):
+def decisions(offsets, cards, *, at=None, output=2, decided_at=0, partition=SPAN.partition, duplicate_of=None):
     """Decisions about these records, one behind the other on their topic from ``at`` on."""
     size = len(offsets)
     return Decided(
@@ -32,6 +32,7 @@ def decisions(offsets, cards, *, at=None, output=2, decided_at=0, partition=SPAN
         key=np.array(cards, np.uint64),
         decided_at=np.full(size, decided_at),
         misrouted=np.zeros(size, np.bool_),
+        duplicate_of=np.full(size, -1) if duplicate_of is None else np.array(duplicate_of),
     )
 
 
@@ -103,6 +104,25 @@ def test_a_record_decided_256_times_is_not_taken_for_one_that_is_lost(audit):
     audit.add_decisions(decisions([104] * 255, [7] * 255, at=2000))
 
     assert found(judge(audit))[0] == {Anomaly.DOUBLED: 1}
+
+
+def test_a_duplicate_is_an_outcome_of_its_own_neither_lost_nor_doubled(audit):
+    audit.add_decisions(decisions(ALL, CARDS, duplicate_of=[40, -1, -1, -1, -1, -1, 104, -1, -1, 104]))
+
+    report = judge(audit)
+
+    assert report.clean
+    assert [(line.records, line.decisions, line.duplicates) for line in report.lines] == [(10, 10, 3)]
+
+
+@pytest.mark.parametrize("original", [102, 103, 104, 150])
+def test_a_duplicate_of_what_has_no_decision_that_counts_is_without_a_source(audit, original):
+    offsets, cards = without(102)
+    copies = [original if at == 108 else 101 if at == 104 else -1 for at in offsets]
+    audit.add_decisions(decisions(offsets, cards, duplicate_of=copies))
+    audit.add_dead_letters(np.array([2]), np.array([102]))
+
+    assert found(judge(audit)) == ({Anomaly.UNFOUNDED: 1}, [(Anomaly.UNFOUNDED, 2, 108)])
 
 
 def test_at_least_once_allows_what_is_doubled_and_nothing_else():
@@ -293,7 +313,10 @@ for start in range(0, SIZE, STEP):
     offsets = np.arange(start, start + STEP)
     some = np.full(STEP, start)
     audit.add_decisions(
-        Decided(some * 0, offsets, pack_place(some * 0, offsets), cards(offsets), some, np.zeros(STEP, np.bool_))
+        Decided(
+            *(some * 0, offsets, pack_place(some * 0, offsets), cards(offsets), some),
+            *(np.zeros(STEP, np.bool_), some * 0 - 1),
+        )
     )
 report = audit.report({0: SIZE}, {0: SIZE})
 assert report.clean and report.lines[0].decisions == SIZE

@@ -84,6 +84,7 @@ def comparable(record):
         "decision_id": str(UUID(bytes=record["decision_id"])),
         "event_time": round(record["event_time"].timestamp() * 1000),
         "decided_at": round(record["decided_at"].timestamp() * 1000),
+        "duplicate_of": record["duplicate_of"] and str(UUID(bytes=record["duplicate_of"])),
         "model": record["model"] | {"sha256": record["model"]["sha256"].hex()},
     }
 
@@ -151,6 +152,17 @@ def test_decisions_of_another_model_than_the_assigned_one_say_why():
 
     assert [record["degraded"] for record in to_records(batch)] == [False, True]
     assert to_records(batch)[1]["fallback_reason"] == "challenger: card-fraud@2 does not load"
+    assert_round_trip(batch)
+
+
+def test_a_duplicate_names_the_decision_that_counts():
+    offsets = np.array([-1, -1, 0, 2**40])
+    batch = decisions([b"a", b"b", b"a", b"c"], partition=np.array([3, 3, 3, 5], np.int32), duplicate_of=offsets)
+
+    named = [record["duplicate_of"] for record in to_records(batch)]
+
+    first, far = decision_id("transactions", 3, 0), decision_id("transactions", 5, 2**40)
+    assert named == [None, None, str(first), str(far)]
     assert_round_trip(batch)
 
 

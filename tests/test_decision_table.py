@@ -46,7 +46,7 @@ def decisions():
 def plain(record):
     """A row of the table as ``to_records`` gives it."""
     times = {name: round(record[name].timestamp() * 1000) for name in ("event_time", "decided_at")}
-    return record | times | {"decision_id": str(record["decision_id"]), "shadow": []}
+    return record | times | {"decision_id": str(record["decision_id"]), "shadow": [], "duplicate_of": None}
 
 
 def stored(batch):
@@ -95,14 +95,14 @@ def test_no_decisions_are_an_empty_table(decisions):
     assert (len(batch), batch.schema) == (0, SCHEMA)
 
 
-def test_the_fields_are_those_of_the_topic_but_the_shadows():
+def test_the_fields_are_those_of_the_topic_but_what_no_data_set_has():
     def names(fields):
         return [
             (field["name"], names(field["type"]["fields"]))
             if isinstance(field["type"], dict) and "fields" in field["type"]
             else field["name"]
             for field in fields
-            if field["name"] != "shadow"
+            if field["name"] not in {"shadow", "duplicate_of"}
         ]
 
     def names_in_arrow(fields):

@@ -54,7 +54,8 @@ def decided(cards, **given):
 @pytest.mark.parametrize("replay", [None, "night"])
 def test_decisions_read_back_as_they_were_written(output_format, replay):
     settings = WorkerSettings(output_format=output_format)
-    written = decided(CARDS, replay=replay)
+    copies = np.where(np.arange(40) % 5, -1, np.arange(40) * 7)
+    written = decided(CARDS, replay=replay, duplicate_of=copies)
 
     read = outcome_reader(settings)(decision_encoder(settings)(written))
 
@@ -64,6 +65,8 @@ def test_decisions_read_back_as_they_were_written(output_format, replay):
     assert np.array_equal(read.partition, written.partition)
     assert np.array_equal(read.offset, written.offset)
     assert np.array_equal(read.bucket, written.bucket)
+    assert np.array_equal(read.duplicate_of, copies)
+    assert read.transaction_id == [b"tx-%d" % row for row in range(40)]
     assert read.decided_at.tolist() == [1_700_000_000_123] * 40
     assert list(read.unit) == CARDS
     names = [b"challenger" if bucket >= 600_000 else b"champion" for bucket in written.bucket]

@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from consumer.limits import committed_of
 from schemas import feature_sample
 from schemas.load import load as load_schema
 
@@ -101,19 +102,20 @@ class Stream:
             *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
         )
 
-    def start(self, *options, slot=0, within=()):
+    def start(self, *options, slot=0, within=(), program=("-m", "fraudstream")):
         return self.run(
             ("score",),
             *(() if self.model is None else ("--model", self.model)),
             *("--decisions-topic", self.decisions, "--dead-letters-topic", self.dead_letters),
             *("--metrics-port", "0", "--slot", str(slot), *options),
             within=within,
+            program=program,
         )
 
-    def run(self, command, *options, within=()):
+    def run(self, command, *options, within=(), program=("-m", "fraudstream")):
         command = [
             *within,
-            *(sys.executable, "-m", "fraudstream", *command, "--log-format", "json"),
+            *(sys.executable, *program, *command, "--log-format", "json"),
             *("--bootstrap-servers", self.bootstrap, "--group", self.name),
             *("--input-topic", self.input, "--samples-topic", self.samples, *options),
         ]
@@ -132,8 +134,7 @@ class Stream:
 
     def committed(self):
         """How many records the group has committed over all partitions."""
-        partitions = [TopicPartition(self.input, number) for number in range(self.partitions)]
-        return sum(max(0, partition.offset) for partition in self.observer.committed(partitions, timeout=30))
+        return sum(each.offset for each in committed_of(self.observer, self.input, range(self.partitions)))
 
     def read(self, topic, partitions, wanted, seconds=60):
         """All records of a topic as a plain read_committed consumer sees them, until ``wanted`` have come."""

@@ -111,6 +111,7 @@ def _plain(report: Report, settings: WorkerSettings, replay: str | None) -> dict
         "delivery": settings.delivery,
         "records": sum(line.records for line in report.lines),
         "decisions": sum(line.decisions for line in report.lines),
+        "duplicates": sum(line.duplicates for line in report.lines),
         "dead_letters": sum(line.dead_letters for line in report.lines),
         "anomalies": report.anomalies,
         "tolerated": sorted(report.tolerated),
@@ -121,6 +122,7 @@ def _plain(report: Report, settings: WorkerSettings, replay: str | None) -> dict
                 "to": line.span.stop,
                 "records": line.records,
                 "decisions": line.decisions,
+                "duplicates": line.duplicates,
                 "dead_letters": line.dead_letters,
                 "anomalies": line.anomalies,
             }
@@ -142,11 +144,13 @@ def _show(report: Report, settings: WorkerSettings) -> None:
 
 def _table(report: Report) -> Table:
     found = [anomaly for anomaly in Anomaly if report.anomalies[anomaly]]
+    duplicates = ["duplicates"] if any(line.duplicates for line in report.lines) else []
     table = Table(box=None, pad_edge=False)
-    for heading in ("partition", "from", "to", "records", "decisions", "dead letters", *found):
+    for heading in ("partition", "from", "to", "records", "decisions", *duplicates, "dead letters", *found):
         table.add_column(heading, justify="right")
     for line in report.lines:
-        numbers = (line.span.start, line.span.stop, line.records, line.decisions, line.dead_letters)
+        copies = [line.duplicates] if duplicates else []
+        numbers = (line.span.start, line.span.stop, line.records, line.decisions, *copies, line.dead_letters)
         counts = (line.anomalies.get(anomaly, 0) for anomaly in found)
         table.add_row(str(line.span.partition), *(f"{number:,}" for number in (*numbers, *counts)))
     return table

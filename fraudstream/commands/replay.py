@@ -24,7 +24,7 @@ from fraudstream.commands.connection import connect
 from fraudstream.commands.options import with_settings
 from fraudstream.commands.points import point
 from fraudstream.commands.replay_diff import diff
-from fraudstream.commands.score import run_slot
+from fraudstream.commands.score import run_worker
 from fraudstream.replaying import Replaying
 
 LOOK_SECONDS = 0.5
@@ -111,7 +111,7 @@ def _run(replaying: Replaying, plan: Plan) -> tuple[int, int]:
             with _progress(plan, before) as show:
                 watch = _Watch(look, show, plan.size)
                 worker = replaying.settings.model_copy(update={"log_level": "warning"})
-                code = Supervisor(worker, partial(run_slot, plan=plan)).run(watch.finished)
+                code = Supervisor(worker, partial(run_worker, plan=plan)).run(watch.finished)
                 done = look()
                 show(done)
             if code in (77, 78):

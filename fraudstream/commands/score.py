@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from consumer import core_dumps
+from consumer.quarantine import Hand
 from consumer.replay import Plan
 from consumer.settings import WorkerSettings
 from consumer.stopping import Stopping
-from consumer.supervisor import NO_BROKER, Supervisor
+from consumer.supervisor import Supervisor
 from consumer.topics import BrokerUnavailableError
 from fraudstream import logs
 from fraudstream.commands.connection import connect
@@ -42,18 +43,14 @@ def score(
     """
     if create_topics:
         create_outputs(connect(settings), settings)
-    sys.exit(run_worker(settings) if settings.workers == 1 else Supervisor(settings, run_slot).run())
+    if settings.workers == 1 and not settings.supervise:
+        sys.exit(run_worker(settings))
+    logs.configure(settings.log_format, settings.log_level)
+    sys.exit(Supervisor(settings, run_worker).run())
 
 
-def run_slot(settings: WorkerSettings, plan: Plan | None = None) -> int:
-    """One worker of a supervisor, which can tell by its exit code that no broker answers."""
-    return run_worker(settings, plan, no_broker=NO_BROKER)
-
-
-def run_worker(
-    settings: WorkerSettings, plan: Plan | None = None, no_broker: int = BrokerUnavailableError.exit_code
-) -> int:
-    """One worker in this process, for a replay with its ``plan``; its exit code."""
+def run_worker(settings: WorkerSettings, hand: Hand | None = None, plan: Plan | None = None) -> int:
+    """One worker in this process, for a replay with its ``plan``, below a parent with a ``hand``; its exit code."""
     # One batch is scored at a time: threads inside the libraries would only fight for the cores of the workers.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)
@@ -64,8 +61,12 @@ def run_worker(
             # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.
             from consumer.worker import Worker  # noqa: PLC0415
 
-            Worker(settings, stopping, plan).run()
+            Worker(settings, stopping, plan, hand).run()
+    except BrokerUnavailableError as error:
+        logs.complain(error)
+        # A slot that has run before had the right address: the brokers are waited for.
+        return error.exit_code if hand is None or not hand.restarted else os.EX_TEMPFAIL
     except FraudstreamError as error:
         logs.complain(error)
-        return no_broker if isinstance(error, BrokerUnavailableError) else error.exit_code
+        return error.exit_code
     return 0

@@ -291,7 +291,7 @@ def test_a_range_by_time_finds_outcomes_that_bear_an_earlier_time_than_their_rec
 
 
 def test_a_transaction_that_stays_open_is_named_instead_of_waiting_for_it_for_ever(world, monkeypatch):
-    monkeypatch.setattr("fraudstream.committed.PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("consumer.committed.PATIENCE_SECONDS", 1.0)
     places = world.publish(20)
     world.decide(places)
     world.producer.begin_transaction()

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import signal
 import time
 import uuid
 from collections import Counter
@@ -10,14 +11,19 @@ from itertools import islice
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import crashing_worker
 import fastavro
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from conftest import Kafka, enter_or_skip
+from crashing_worker import POISON
+from test_registry import Answers, serving
 from worker_stream import PREFIX, TRANSACTION, Stream, assert_in_order_per_key, ids_of, said, transactions, wait_until
 
 from deploy.kafka.broker import running_broker
+from schemas.framing import confluent_prefix
+from schemas.load import load
 
 SMALL = {"max.message.bytes": "1048588"}
 LARGE = {"max.message.bytes": "4000000"}
@@ -196,9 +202,57 @@ def test_input_that_is_bad_throughout_keeps_its_place_and_after_the_fix_all_of_i
     assert stream.read(stream.dead_letters, 1, 0, seconds=5) == []
 
 
+def test_a_registry_that_is_away_holds_up_the_stream_and_makes_no_dead_letter(faulty, sample):
+    stream, answers = faulty(), Answers()
+    for number in (1, 7):
+        answers.add(number, f"{stream.input}-value", schema=json.dumps(load("transaction")))
+    records = list(transactions(sample, 400))
+    renumbered = [(key, confluent_prefix(7) + value[len(PREFIX) :]) for key, value in records[200:]]
+    with serving(answers) as url:
+        options = ("--schema-registry-url", url, "--schema-registry", "max.retries=0", "--output-format", "json")
+        worker = stream.start(*options)
+        stream.publish(records[:200])
+        wait_until(lambda: stream.committed() == 200)
+        answers.status = 503
+        stream.publish(renumbered)
+        wait_until(lambda: len(lines_of(worker, "unavailable")) > 1)
+        waiting_at = stream.committed()
+        answers.status = None
+        decisions = [json.loads(message.value()) for message in stream.read(stream.decisions, 1, 400)]
+
+    assert waiting_at == 200
+    assert Counter(each["transaction_id"] for each in decisions) == Counter(f"tx-{n:08d}" for n in range(400))
+    assert stream.read(stream.dead_letters, 1, 0, seconds=1) == []
+
+
 def as_json(value):
     record = fastavro.schemaless_reader(io.BytesIO(value[len(PREFIX) :]), TRANSACTION, None)
     return json.dumps(record | {"event_time": int(record["event_time"].timestamp() * 1000)}).encode()
+
+
+def test_a_record_that_is_a_segmentation_fault_is_quarantined_and_every_other_is_decided(faulty, sample):
+    stream = faulty(partitions=2)
+    records = list(transactions(sample, 2_000))
+    key, value = records[777]
+    records[777] = (key, value + POISON)
+    stream.publish(records)
+    worker = stream.start("--supervise", program=[crashing_worker.__file__])
+
+    decisions = stream.read_decisions(1_999)
+    (letter,) = stream.read(stream.dead_letters, 2, 1)
+
+    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(2_000) if number != 777)
+    assert_in_order_per_key(decisions)
+    assert letter.value() == records[777][1]
+    assert dict(letter.headers())["__connect.errors.class.name"] == b"KILLED_THE_PROCESS"
+    assert {line["exit_code"] for line in lines_of(worker, "worker_fell")} == {-signal.SIGSEGV}
+    assert len(lines_of(worker, "worker_crashed")) <= 3
+    (quarantined,) = lines_of(worker, "record_quarantined")
+    headers = dict(letter.headers())
+    assert int(headers["__connect.errors.partition"]) == quarantined["partition"]
+    assert int(headers["__connect.errors.offset"]) == quarantined["offset"]
+    worker.terminate()
+    assert worker.wait(20) == 0
 
 
 def next_offset(stream, partition):
