@@ -34,7 +34,7 @@ dist: $(VENV)/ready ## the package as a wheel and as source, in dist/
 
 docs: $(VENV)/ready $(SITE)/ready ## the generated pages of docs/ anew, and all of docs/ as a site in .cache/site/html
 	@$(BIN)/python -m fraudstream.reference docs
-	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build -q --strict --site-dir $(SITE)/html
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --strict --site-dir $(SITE)/html
 
 bench: $(VENV)/ready ## throughput and latency beside their peers, on a real Kafka
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -33,6 +34,17 @@ def test_a_workflow_makes_only_what_can_be_made(workflow):
 
     assert made
     assert set(made) <= targets
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
+def test_a_job_is_given_its_rights_one_by_one_and_leaves_no_credentials_behind(workflow):
+    content = yaml.safe_load(workflow.read_text())
+
+    assert content["permissions"] == {}
+    for job in content["jobs"].values():
+        assert job["permissions"]
+        checkouts = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+        assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 
 def test_zizmor_finds_nothing():
