@@ -7,6 +7,11 @@ EVENTS := 100000
 RECORDS := 1000000
 
 .PHONY: help demo up down test lint bench bench-drift chaos kafka kafka-stop lock clean dashboards faults fuzz
+SITE := .cache/site
+LOCKS := requirements.lock docs/requirements.lock deploy/mlflow/requirements.lock
+# What is installed, where bandit looks.
+PACKAGES := consumer producer models drift schemas deploy fraudstream
+.PHONY: help demo test lint docs dist audit-dependencies bench bench-drift chaos kafka kafka-stop lock clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -24,8 +29,19 @@ down: ## end it; what was written stays in its volumes
 test: $(VENV)/ready ## every test, with a real Apache Kafka (REQUIRE_KAFKA=1: its absence is a failure)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(VENV)/ready ## style, types and the direction of imports
+lint: $(VENV)/ready ## style, types, the direction of imports, and what bandit finds
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/bandit -q -r -c pyproject.toml $(PACKAGES)
+
+audit-dependencies: $(VENV)/ready ## known vulnerabilities of what is locked (asks Python's registry)
+	@for lock in $(LOCKS); do $(BIN)/pip-audit --strict --disable-pip --require-hashes -r $$lock || exit 1; done
+
+dist: $(VENV)/ready ## the package as a wheel and as source, in dist/
+	@rm -rf dist && $(BIN)/python -m hatchling build
+
+docs: $(VENV)/ready $(SITE)/ready ## the generated pages of docs/ anew, and all of docs/ as a site in .cache/site/html
+	@$(BIN)/python -m fraudstream.reference docs
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --strict --site-dir $(SITE)/html
 
 bench: $(VENV)/ready ## throughput and latency beside their peers, on a real Kafka
 	@$(BIN)/python -m benchmarks $(BENCH)
@@ -56,6 +72,8 @@ lock: $(VENV)/uv ## pin every dependency again, with hashes
 		--python-version 3.11 --group dev pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 --group mlflow-server -o deploy/mlflow/requirements.lock
+	@$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 --group docs -o docs/requirements.lock
 
 clean: ## remove the virtual environment and the caches
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -69,4 +87,10 @@ $(VENV)/ready: requirements.lock pyproject.toml | $(VENV)/uv
 	@echo "Installing into $(VENV) ..." >&2
 	@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(SITE)/ready: docs/requirements.lock | $(VENV)/uv
+	@echo "Installing into $(SITE) ..." >&2
+	@$(BIN)/uv venv -q --allow-existing --python $(BIN)/python $(SITE)/venv
+	@$(BIN)/uv pip install -q --python $(SITE)/venv/bin/python --require-hashes -r docs/requirements.lock
 	@touch $@

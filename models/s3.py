@@ -112,7 +112,7 @@ class S3Store:
                         return self._etag_if_ours(key, write_id, conflict)
                     if status_of(error) != _CONFLICT:
                         raise
-                time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - spreads two writers out, hides nothing
+                time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - hides nothing # nosec B311
         raise StoreUnavailableError(f"{key} in {self.url}: others keep writing to it at the same moment")
 
     def _etag_if_ours(self, key: str, write_id: str, conflict: str) -> str:

@@ -77,7 +77,7 @@ def _wait_until_ready(server: Server, url: str) -> None:
         if not server.running:
             raise FraudstreamError(f"the worker ended before it began: {last_words(server)}")
         try:
-            with urlopen(url, timeout=1):  # noqa: S310 - our own loopback address
+            with urlopen(url, timeout=1):  # noqa: S310 - our own loopback address # nosec B310
                 return
         except (URLError, OSError):
             time.sleep(0.05)

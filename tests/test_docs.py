@@ -1,0 +1,89 @@
+"""The documentation says what the code does, and every link in it leads somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from consumer.settings import WorkerSettings
+from deploy.site_pages import ROOT_PAGES, moved
+from fraudstream.reference.__main__ import PAGES
+from fraudstream.reference.settings_page import SECTIONS
+from schemas.load import load
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PROSE = [*sorted(ROOT.glob("*.md")), *DOCS]
+
+FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
+
+
+def prose(page):
+    return FENCE.sub("", page.read_text())
+
+
+def anchors(page):
+    """Of the headings, as GitHub makes them."""
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(prose(page))}
+
+
+def pages_of(nav):
+    for entry in nav:
+        yield from [entry] if isinstance(entry, str) else (page for inner in entry.values() for page in pages_of(inner))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_generated_page_is_what_the_code_says_now(name):
+    written = (ROOT / "docs" / name).read_text()
+
+    assert written == PAGES[name](), "run `make docs`"
+
+
+def test_every_setting_and_every_section_is_on_the_page():
+    page = PAGES["configuration.md"]()
+
+    for name in WorkerSettings.model_fields:
+        assert f"| `--{name.replace('_', '-')}` | `FRAUDSTREAM_{name.upper()}` |" in page
+    assert re.findall(r"^## (.*)", page, re.MULTILINE) == list(SECTIONS.values())
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file_and_a_heading(page):
+    for target in LINK.findall(prose(page)):
+        if target.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def test_every_page_stands_once_in_the_site():
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+
+    assert sorted(pages_of(nav)) == sorted([*(page.name for page in DOCS), *ROOT_PAGES.values()])
+
+
+def test_a_page_of_the_root_links_from_the_site_what_is_in_it_and_names_the_rest():
+    page = (
+        "[a](docs/drift.md#b), [CHANGELOG.md](CHANGELOG.md), [NOTICE](NOTICE), [c](https://example.org/docs/d), [e](#f)"
+    )
+
+    assert moved(page) == (
+        "[a](drift.md#b), [CHANGELOG.md](CHANGELOG.md), NOTICE, [c](https://example.org/docs/d), [e](#f)"
+    )
+
+
+def test_the_contracts_name_every_topic_and_every_schema():
+    page = (ROOT / "docs" / "data-contracts.md").read_text()
+    topics = [name for name in WorkerSettings.model_fields if name.endswith("_topic")]
+    schemas = [load(file.stem)["name"] for file in (ROOT / "schemas").glob("*.avsc")]
+
+    for name in topics:
+        assert f"| `{WorkerSettings.model_fields[name].default}` (`{name}`) |" in page
+    for name in schemas:
+        assert f"[{name}](schemas.md#{name.lower()})" in page
+        assert f"## {name}\n" in PAGES["schemas.md"]()
