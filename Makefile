@@ -6,12 +6,12 @@ KILLS := 25
 EVENTS := 100000
 RECORDS := 1000000
 
-.PHONY: help demo up down test lint bench bench-drift chaos kafka kafka-stop lock clean dashboards faults fuzz
 SITE := .cache/site
 LOCKS := requirements.lock docs/requirements.lock deploy/mlflow/requirements.lock
 # What is installed, where bandit looks.
 PACKAGES := consumer producer models drift schemas deploy fraudstream
-.PHONY: help demo test lint docs dist audit-dependencies bench bench-drift chaos kafka kafka-stop lock clean
+.PHONY: help demo up down test lint docs dist audit-dependencies bench bench-drift chaos faults fuzz kafka kafka-stop
+.PHONY: dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -55,6 +55,7 @@ chaos: $(VENV)/ready ## kill workers and the broker under load, and audit what t
 
 faults: $(VENV)/ready ## break the network, the broker and its disk under load (needs Go), and audit what was decided
 	@$(BIN)/python -m benchmarks.chaos --suite faults --events 50000
+
 fuzz: $(VENV)/ready ## let the worker decide mutated records: RECORDS=1000000
 	@$(BIN)/python -m benchmarks.fuzz --records $(RECORDS) $(FUZZ)
 

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-EXTRAS = ("mlflow", "msk")
+EXTRAS = ("mlflow", "msk", "otel")
 _ENTRY = re.compile(r"^(?=[A-Za-z0-9])", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ASKED_BY = re.compile(r"^    #(?: via)? +([A-Za-z0-9._-]+)", re.MULTILINE)

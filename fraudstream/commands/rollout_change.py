@@ -18,7 +18,6 @@ from models.rollout import Document, check
 from models.rollout_changes import By
 from models.rollout_difference import difference
 from models.rollout_store import RolloutStore
-from models.signature import public_keys
 from models.store import ConflictError, NotStoredError, StoreUnavailableError
 from schemas.errors import BadModelError, ConfigurationError
 
