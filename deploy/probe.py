@@ -18,7 +18,7 @@ def main() -> int:
     given = parser.parse_args()
     port = given.port or int(os.environ["FRAUDSTREAM_METRICS_PORT"]) + int(os.environ.get("FRAUDSTREAM_SLOT", "0"))
     try:
-        urlopen(f"http://127.0.0.1:{port}/{given.probe}", timeout=3).close()  # nosec B310 - our own http URL
+        urlopen(f"http://127.0.0.1:{port}/{given.probe}", timeout=3).close()  # nosec B310
     except (URLError, TimeoutError) as error:
         print(f"port {port}: {error}", file=sys.stderr)  # noqa: T201 - what `docker inspect` then shows
         return 1

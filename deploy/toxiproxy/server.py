@@ -55,7 +55,7 @@ class Link:
 
     def _post(self, path: str, **content: object) -> None:
         request = Request(self._api + path, msgspec.json.encode(content), method="POST")  # noqa: S310 - our own http URL
-        with urlopen(request, timeout=10):  # noqa: S310  # nosec B310 - our own http URL
+        with urlopen(request, timeout=10):  # noqa: S310 - our own http URL # nosec B310
             pass
 
 
