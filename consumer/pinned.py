@@ -9,6 +9,7 @@ from consumer.settings import WorkerSettings
 from models.registry import Registry, Version
 from models.rollout import Changed, Document, first
 from models.rollout_store import RolloutStore
+from models.scorer import ScorerUnavailableError
 from models.store import open_store
 from schemas.errors import ConfigurationError, FraudstreamError
 
@@ -55,6 +56,7 @@ class Pinned:
     def __init__(self, settings: WorkerSettings, decider: str) -> None:
         """Raises as ``load_pinned``."""
         self.serving = load_pinned(settings, decider)
+        self.refusal: ScorerUnavailableError | None = None
 
     def start(self) -> None:
         """There is nothing to follow."""

@@ -64,13 +64,25 @@ class ReasonCode:
 
 
 @dataclass(frozen=True, slots=True)
+class Invocation:
+    """A request to an endpoint: the production variant that answered, as far as it said, and how long it took.
+
+    ``seconds`` are those of the request alone, without its queue and without attempts before it.
+    """
+
+    variant: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Decisions:
     """n decisions as columns, every array of shape (n,).
 
     ``partition`` int32, ``offset`` int64, ``event_time`` int64 (ms since 1970), ``score`` float64 in [0, 1],
     ``outcome`` uint8 (:class:`Outcome`), ``variant`` uint8 (index into ``lineages``), ``bucket`` int64.
     ``reasons`` holds the reason codes of the flagged rows by row number. ``decided_at`` is ms since 1970. ``shadows``
-    holds the (n,) float64 scores of each shadow by name, NaN where it gave none.
+    holds the (n,) float64 scores of each shadow by name, NaN where it gave none. ``invoked`` (n,) int16 indexes
+    ``invocations``, -1 for what was scored in process; None where all was.
     """
 
     transaction_id: BytesColumn
@@ -88,6 +100,13 @@ class Decisions:
     reasons: Mapping[int, Sequence[ReasonCode]]
     replay: str | None = None
     shadows: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    invoked: NDArray[np.int16] | None = None
+    invocations: Sequence[Invocation] = ()
+
+    def invocation(self, row: int) -> Invocation | None:
+        """The request that scored this row; None in process."""
+        index = -1 if self.invoked is None else int(self.invoked[row])
+        return None if index < 0 else self.invocations[index]
 
     def __len__(self) -> int:
         return len(self.score)
@@ -100,9 +119,10 @@ def encode(decisions: Decisions, prefix: bytes) -> list[bytes]:
     """
     values = _encode_without_reasons(decisions, prefix)
     for row, codes in decisions.reasons.items():
-        if codes:  # an Avro array: a block of items, then the empty block that already ends every value
+        if codes:  # an Avro array: a block of items, then the empty block that already stands in every value
             items = b"".join(_string(code.feature) + pack("<d", code.contribution) for code in codes)
-            values[row] = values[row][:-1] + _varint(len(codes)) + items + b"\0"
+            tail = 1 + len(_invocation(decisions.invocation(row)))
+            values[row] = values[row][:-tail] + _varint(len(codes)) + items + values[row][-tail:]
     return values
 
 
@@ -147,6 +167,7 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
             "reason_codes": [
                 {"feature": code.feature, "contribution": code.contribution} for code in decisions.reasons.get(row, ())
             ],
+            **_invocation_record(decisions.invocation(row)),
         }
         for row, (
             identity,
@@ -162,6 +183,13 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
             shadow,
         ) in enumerate(rows)
     ]
+
+
+def _invocation_record(invocation: Invocation | None) -> dict[str, Any]:
+    return {
+        "invoked_variant": invocation and invocation.variant,
+        "invocation_seconds": invocation and invocation.seconds,
+    }
 
 
 def _shadow_records(decisions: Decisions) -> list[list[dict[str, Any]]]:
@@ -249,8 +277,10 @@ def _encode_without_reasons(decisions: Decisions, prefix: bytes) -> list[bytes]:
 
 
 def _groups_of_one_layout(decisions: Decisions, numbers: Mapping[str, NDArray[np.uint64]]) -> list[NDArray[np.int64]]:
-    """Row numbers of each group whose rows agree in variant, id lengths, the width of every varint and shadows."""
+    """Row numbers of each group whose rows agree in variant, id lengths, widths of varints, shadows and request."""
     layout = decisions.variant.astype(np.int64)
+    if decisions.invoked is not None:
+        layout = layout * (len(decisions.invocations) + 1) + decisions.invoked + 1
     layout = layout * (1 << 20) + decisions.transaction_id.length
     layout = layout * (1 << 20) + decisions.unit.length
     for name in ("partition", "offset", "event_time", "bucket"):
@@ -300,6 +330,7 @@ def _encode_group(
     row.constant((b"\0" if lineage.fallback_reason is None else b"\x01") + _optional(lineage.fallback_reason))
     row.constant(_optional(decisions.replay))
     row.constant(b"\0")  # the end of the reason codes
+    row.constant(_invocation(decisions.invocation(int(np.arange(len(decisions))[rows][0]))))
     return row.values()
 
 
@@ -312,6 +343,12 @@ def _write_shadows(row: "_Row", shadows: Mapping[str, NDArray[np.float64]]) -> N
         row.constant(_string(name))
         row.column(scores.astype("<f8")[:, None].view(np.uint8))
     row.constant(b"\0")
+
+
+def _invocation(invocation: Invocation | None) -> bytes:
+    if invocation is None:
+        return b"\0\0"
+    return _optional(invocation.variant) + b"\x02" + pack("<d", invocation.seconds)
 
 
 def _optional(text: str | None) -> bytes:

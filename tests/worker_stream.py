@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import islice
 from urllib.request import urlopen
 
 import fastavro
@@ -166,6 +167,29 @@ class Stream:
             process.reader.join()
             process.stderr.close()
         self.observer.close()
+
+
+class Load:
+    """Transactions at a steady rate on a thread of their own, until they are told to end or there were enough."""
+
+    def __init__(self, stream, sample, most, a_second):
+        self.count, self.ended = 0, threading.Event()
+        self._records, self._step = transactions(sample, most), a_second // 20
+        self._thread = threading.Thread(target=stream.publish, args=(self._paced(),))
+
+    def _paced(self):
+        while not self.ended.wait(0.05):
+            for record in islice(self._records, self._step):
+                self.count += 1
+                yield record
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self._thread.join()
 
 
 def decode(value):

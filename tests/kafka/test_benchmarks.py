@@ -27,7 +27,9 @@ EVENTS = 20_000
 FEW = 2_000
 PREFIX = confluent_prefix(2)
 DECISION = fastavro.parse_schema(load("decision"))
-TINY = Scale(events=EVENTS, rounds=1, latency_seconds=1, latency_rounds=1, soak_events=EVENTS, batch_rounds=1, batches={})
+TINY = Scale(
+    events=EVENTS, rounds=1, latency_seconds=1, latency_rounds=1, soak_events=EVENTS, batch_rounds=1, batches={}
+)
 
 
 @pytest.fixture(scope="module")

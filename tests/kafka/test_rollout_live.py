@@ -1,6 +1,5 @@
 """The rollout changes while transactions flow: each is decided once, by the models of one rollout and no other."""
 
-import threading
 import time
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from served import document, m, put
 from worker_stream import (
+    Load,
     address_of,
     assert_in_order_per_key,
     ids_of,
@@ -50,29 +50,6 @@ def stream(stream_of):
 def start(stream, store, slot=0):
     options = ("--store", store.root, "--rollout-poll-seconds", str(POLL_SECONDS), "--batch-size", "500")
     return stream.start(*options, slot=slot)
-
-
-class Load:
-    """Transactions at a steady rate on a thread of their own, until they are told to end or there were enough."""
-
-    def __init__(self, stream, sample, most, a_second):
-        self.count, self.ended = 0, threading.Event()
-        self._records, self._step = transactions(sample, most), a_second // 20
-        self._thread = threading.Thread(target=stream.publish, args=(self._paced(),))
-
-    def _paced(self):
-        while not self.ended.wait(0.05):
-            for record in islice(self._records, self._step):
-                self.count += 1
-                yield record
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        self._thread.join()
 
 
 class Rollouts:
