@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from typing import Any
 
 import boto3
@@ -184,7 +185,12 @@ class EndpointScorer:
 
     def _replies(self, lines: Sequence[bytes], deadline: float) -> list[tuple[NDArray[np.int64], _Reply]]:
         """The replies about all rows but those that are refused; ``lines`` are all of them."""
-        waiting = {self._request(lines, rows, deadline): rows for rows in self._parts(lines)}
+        given_up = Event()
+
+        def request(rows: NDArray[np.int64]) -> "Future[_Reply]":
+            return self._lanes.submit(partial(self._ask, [lines[row] for row in rows.tolist()], deadline, given_up))
+
+        waiting = {request(rows): rows for rows in self._parts(lines)}
         replies, vouched = [], False
         try:
             while waiting:
@@ -201,8 +207,9 @@ class EndpointScorer:
                         raise self._failed(reply.fault or Fault.FAILED)
                     else:
                         vouched = vouched or self._vouch(deadline)
-                        waiting |= {self._request(lines, half, deadline): half for half in self._halves(lines, rows)}
+                        waiting |= {request(half): half for half in self._halves(lines, rows)}
         finally:
+            given_up.set()
             if waiting:
                 self._abandon(waiting)
         return replies
@@ -233,11 +240,8 @@ class EndpointScorer:
             raise self._failed(fault) from error
         return True
 
-    def _request(self, lines: Sequence[bytes], rows: NDArray[np.int64], deadline: float) -> "Future[_Reply]":
-        return self._lanes.submit(partial(self._ask, [lines[row] for row in rows.tolist()], deadline))
-
-    def _ask(self, lines: Sequence[bytes], deadline: float) -> _Reply:
-        """The scores of these rows, in at most two attempts; runs on a lane."""
+    def _ask(self, lines: Sequence[bytes], deadline: float, given_up: Event) -> _Reply:
+        """The scores of these rows, in at most two attempts, and one if the batch is given up; runs on a lane."""
         head, tail = ([self._golden[row]] for row in self._sentinels) if self._sentinels else ([], [])
         known = np.full(len(head) + len(lines) + len(tail), np.nan)
         if self._sentinels:
@@ -253,9 +257,8 @@ class EndpointScorer:
             longest = THROTTLED_PAUSE_SECONDS if tried[-1] is Fault.THROTTLED else PAUSE_SECONDS
             pause = random.uniform(0, longest)  # noqa: S311 - it spreads workers out, and hides nothing
             late = self._clock() + pause >= deadline
-            if late or len(tried) == ATTEMPTS or tried[-1] not in TRIED_AGAIN:
+            if late or len(tried) == ATTEMPTS or tried[-1] not in TRIED_AGAIN or given_up.wait(pause):
                 return _Reply(tuple(tried))
-            time.sleep(pause)
 
     def _attempt(
         self, lines: Sequence[bytes], known: NDArray[np.float64], deadline: float

@@ -146,8 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.fake.next_fault()
         with self.fake.lock:
             self.fake.requests.append((dict(self.headers), body.count(b"\n"), fault))
-        if self.fake.latency:
-            time.sleep(self.fake.latency)
+        latency = self.fake.latency
+        time.sleep(latency() if callable(latency) else latency)
         missing = self.missing()
         if missing or fault in self.ERRORS:
             self.error(*(("ValidationError", missing, 400) if missing else self.ERRORS[fault]))
