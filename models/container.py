@@ -7,21 +7,8 @@ import numpy as np
 from scipy.special import expit, logit
 
 from models.boosting import xgboost as xgb
-from models.manifest import Manifest
+from models.endpoint import check_servable
 from models.model import Model
-from schemas.errors import ConfigurationError
-
-MODEL_NAME = "xgboost-model"
-"""What the container's documentation calls the file inside model.tar.gz."""
-
-
-def check_servable(described: Manifest) -> None:
-    """Raise ConfigurationError unless one container can score as the model does."""
-    if len(described.members) > 1:
-        raise ConfigurationError(
-            f"{described.name}@{described.version} has {len(described.members)} members, and the XGBoost container "
-            "averages without their weights: an endpoint cannot serve it"
-        )
 
 
 def container_model(model: Model) -> bytes:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from models.manifest import Manifest
+from schemas.errors import ConfigurationError
+
 LARGEST_REQUEST = 6_291_456
 """Bytes: the most that SageMaker's InvokeEndpoint takes, and the most that the XGBoost container reads."""
 
@@ -100,3 +103,12 @@ def _range_problems(endpoint: Endpoint) -> Iterator[str]:
     ):
         if not (math.isfinite(value) and least <= value <= most):
             yield f"{name} must lie between {least:,} and {most:,}"
+
+
+def check_servable(described: Manifest) -> None:
+    """Raise ConfigurationError unless one container can score as the model does."""
+    if len(described.members) > 1:
+        raise ConfigurationError(
+            f"{described.name}@{described.version} has {len(described.members)} members, and the XGBoost container "
+            "averages without their weights: an endpoint cannot serve it"
+        )

@@ -16,8 +16,7 @@ from botocore.exceptions import BotoCoreError
 from numpy.typing import NDArray
 
 from models.breaker import CircuitBreaker, Ended, State
-from models.container import check_servable
-from models.endpoint import Endpoint
+from models.endpoint import Endpoint, check_servable
 from models.endpoint_errors import EXPECTED, TRIED_AGAIN, Fault, fault_of
 from models.endpoint_text import CSV, BadAnswerError, largest_answer, parts_of, rows_of, scores_in
 from models.lanes import Lanes

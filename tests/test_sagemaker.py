@@ -8,8 +8,8 @@ import pytest
 from fake_endpoint import OFFENDING, FakeEndpoint
 
 from models.breaker import State
-from models.container import check_servable, container_model
-from models.endpoint import Breaker, Endpoint
+from models.container import container_model
+from models.endpoint import Breaker, Endpoint, check_servable
 from models.manifest import MANIFEST_FILE, Member, from_json
 from models.model import open_model
 from models.sagemaker import EndpointScorer

@@ -43,7 +43,7 @@ final class Decide implements Processor<byte[], byte[], byte[], byte[]> {
         out.clear();
         out.string(model.text.getProperty("salt_id"));
         out.real(1);
-        out.raw(new byte[5]); // no shadow, not degraded, no fallback reason, no replay, no reason codes
+        out.raw(new byte[7]); // no shadow, not degraded, no fallback reason, replay, reason codes or endpoint
         saltAndRest = out.copy();
     }
 
