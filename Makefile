@@ -12,6 +12,8 @@ LOCKS := requirements.lock docs/requirements.lock deploy/mlflow/requirements.loc
 PACKAGES := consumer producer models drift schemas deploy fraudstream
 .PHONY: help demo up down test lint docs dist audit-dependencies bench bench-drift chaos faults fuzz kafka kafka-stop
 .PHONY: dashboards lock clean
+SECONDS := 600
+.PHONY: help demo test lint bench bench-drift bench-sagemaker outage chaos kafka kafka-stop lock clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -49,6 +51,13 @@ bench: $(VENV)/ready ## throughput and latency beside their peers, on a real Kaf
 bench-drift: $(VENV)/ready ## the tests of drift beside their peers, and their alarms with and without drift
 	@$(BIN)/python -m benchmarks.drift
 	@$(BIN)/python -m benchmarks.drift_alarms
+
+bench-sagemaker: $(VENV)/ready ## scoring at an endpoint of 1, 10 and 50 ms beside scoring in process
+	@$(BIN)/python -m benchmarks.sagemaker
+
+outage: $(VENV)/ready ## a SageMaker endpoint that is down under load on a real Kafka: SECONDS=600
+	@FRAUDSTREAM_TEST_OUTAGE_SECONDS=$(SECONDS) REQUIRE_KAFKA=1 $(BIN)/pytest -q --timeout 3600 \
+		tests/kafka/test_sagemaker.py -k outage_under_load
 
 chaos: $(VENV)/ready ## kill workers and the broker under load, and audit what they decided: KILLS=25 EVENTS=100000
 	@$(BIN)/python -m benchmarks.chaos --kills $(KILLS) --events $(EVENTS)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 import numpy as np
@@ -150,10 +150,9 @@ def _decode(values: list[bytes]) -> tuple[dict[str, list[bytes | None]], dict[st
     numbers = {name: column.values.copy() for name, column in columns if isinstance(column, NumberColumn)}
     texts = {name: column.to_list() for name, column in columns if isinstance(column, BytesColumn)}
     numbers["explained"] = decoded.reason != Reason.OK
-    # After the flat fields come the reason codes of those few that have any; these are decoded the slow way.
+    # The columns have no place for the reason codes of those few that have any; these are decoded the slow way.
     for row in np.flatnonzero(decoded.reason != Reason.OK).tolist():
-        require(decoded.reason[row] == Reason.TRAILING_BYTES, "a decision cannot be decoded")
-        record: Any = fastavro.schemaless_reader(io.BytesIO(values[row][len(PREFIX) :]), _parsed_decision(), None)
+        record = _decode_slowly(values[row])
         require(record["reason_codes"] and record["decision"] != "approve", "reasons are given for an approval")
         flat = flattened(record)
         for name in NUMBERS:
@@ -161,6 +160,16 @@ def _decode(values: list[bytes]) -> tuple[dict[str, list[bytes | None]], dict[st
         for name, column in texts.items():
             column[row] = flat[name].encode()
     return texts, numbers
+
+
+def _decode_slowly(value: bytes) -> dict[str, Any]:
+    stream = io.BytesIO(value[len(PREFIX) :])
+    try:
+        record: Any = fastavro.schemaless_reader(stream, _parsed_decision(), None)
+    except (EOFError, IndexError, ValueError):
+        record = None
+    require(record is not None and not stream.read(1), "a decision cannot be decoded")
+    return cast("dict[str, Any]", record)
 
 
 @cache

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.routing import CONTROL, MISSING_UNIT, Assignment, Experiment, assign
-from models.scorer import Scorer
+from models.scorer import Answer, RemoteScorer, Scorer, ScorerUnavailableError
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
-from schemas.decision import Decisions, Lineage, Outcome, ReasonCode
+from schemas.decision import Decisions, Invocation, Lineage, Outcome, ReasonCode
 from schemas.errors import ConfigurationError
 
 LONGEST_ID = 512
@@ -30,6 +30,7 @@ class Rejection(Enum):
     NON_FINITE_AMOUNT = "the amount is missing or not a finite number"
     NON_FINITE_FEATURE = "a feature is not a finite number"
     MISSING_FEATURE = "a feature that the model requires is missing"
+    REFUSED_BY_ENDPOINT = "the endpoint refuses this record and takes others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Arm:
     """A variant with what serves it.
 
     By position of the feature, ``required`` marks those that may not be missing and ``codes`` says what they are called
-    as a reason.
+    as a reason. ``fallback`` decides where the scorer is out of reach; without one the batch waits.
     """
 
     scorer: Scorer
@@ -93,6 +94,11 @@ class Arm:
     lineage: Lineage
     required: NDArray[np.bool_]
     codes: tuple[str, ...]
+    fallback: "Arm | None" = None
+
+    def because(self, reason: str) -> "Arm":
+        """The same, with decisions that say why it decides in the place of another."""
+        return replace(self, lineage=replace(self.lineage, fallback_reason=reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,8 @@ class Rollout:
     @property
     def fields(self) -> tuple[str, ...]:
         """Every feature that some arm needs."""
-        return tuple(dict.fromkeys(name for arm in self.arms for name in arm.scorer.features))
+        deciders = [each for arm in self.arms for each in (arm, arm.fallback) if each is not None]
+        return tuple(dict.fromkeys(name for arm in deciders for name in arm.scorer.features))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +146,15 @@ class Verdict:
     """What became of n records.
 
     ``decided`` (m,) int64: row numbers of the decisions, in order. ``undecodable`` maps a row to the reason of the
-    decoder, ``rejected`` to that of the validation. Every row stands in exactly one of the three.
+    decoder, ``rejected`` to that of the validation. Every row stands in exactly one of the three. ``arms`` are those of
+    the rollout, or the fallback in the place of one that could not score.
     """
 
     decisions: Decisions
     decided: NDArray[np.int64]
     undecodable: Mapping[int, Reason]
     rejected: Mapping[int, Rejection]
+    arms: tuple[Arm, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +181,8 @@ def decide(
 ) -> Verdict:
     """Validate, route, score, apply the policy and explain. ``now`` is ms since 1970.
 
-    Raises ConfigurationError if a role or a feature of a model has the wrong type in the input.
+    Raises ConfigurationError if a role or a feature of a model has the wrong type in the input, and
+    ScorerUnavailableError where an arm without a fallback cannot score.
     """
     usable = columns.reason == Reason.OK
     if not usable.any():  # where no schema is known yet there are not even columns
@@ -181,8 +191,8 @@ def decide(
     rows = _kept(usable, rejected)
     drawn = assign(_take(_bytes(columns, roles.unit), rows), rollout.experiment)
     scored = _score(columns, rows, drawn.variants, rollout, reasons)
-    variants, lineages = _lineages(drawn, rollout)
-    buckets = drawn.buckets
+    variants, lineages = _lineages(drawn, scored.arms)
+    buckets, invoked = drawn.buckets, scored.invoked if scored.invocations else None
     for row, rejection in scored.rejected.items():
         rejected[row] = rejection
     if scored.rejected:
@@ -191,6 +201,7 @@ def decide(
         given = {int(position[row]): codes for row, codes in scored.reasons.items() if keep[row]}
         rows, buckets, variants = rows[keep], buckets[keep], variants[keep]
         scores, outcomes = scored.scores[keep], scored.outcomes[keep]
+        invoked = None if invoked is None else invoked[keep]
     else:
         scores, outcomes, given = scored.scores, scored.outcomes, scored.reasons
     decisions = Decisions(
@@ -208,8 +219,10 @@ def decide(
         lineages=lineages,
         reasons=given,
         replay=source.replay,
+        invoked=invoked,
+        invocations=scored.invocations,
     )
-    return Verdict(decisions, rows, _undecodable(columns), rejected)
+    return Verdict(decisions, rows, _undecodable(columns), rejected, tuple(scored.arms))
 
 
 def check_roles(columns: Columns, roles: Roles) -> None:
@@ -242,7 +255,7 @@ def _nothing_decided(columns: Columns, source: Source, rollout: Rollout, now: in
         lineages=tuple(arm.lineage for arm in rollout.arms),
         reasons={},
     )
-    return Verdict(decisions, rows, _undecodable(columns), {})
+    return Verdict(decisions, rows, _undecodable(columns), {}, rollout.arms)
 
 
 def _validate(
@@ -277,9 +290,9 @@ def _kept(usable: NDArray[np.bool_], rejected: Mapping[int, Rejection]) -> NDArr
     return np.flatnonzero(keep)
 
 
-def _lineages(drawn: Assignment, rollout: Rollout) -> tuple[NDArray[np.uint8], tuple[Lineage, ...]]:
+def _lineages(drawn: Assignment, arms: Sequence[Arm]) -> tuple[NDArray[np.uint8], tuple[Lineage, ...]]:
     """What the decisions of each variant have in common, and last of those that had no unit to draw a variant by."""
-    lineages = tuple(arm.lineage for arm in rollout.arms)
+    lineages = tuple(arm.lineage for arm in arms)
     if not drawn.missing.any():
         return drawn.variants, lineages
     variants = np.where(drawn.missing, np.uint8(len(lineages)), drawn.variants)
@@ -288,12 +301,18 @@ def _lineages(drawn: Assignment, rollout: Rollout) -> tuple[NDArray[np.uint8], t
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """Scores and outcomes of all rows asked for; ``reasons`` by position, ``rejected`` by row number."""
+    """Scores and outcomes of all rows asked for; ``reasons`` by position, ``rejected`` by row number.
+
+    ``arms`` are those that scored; ``invoked`` indexes ``invocations`` by position, -1 for what was scored in process.
+    """
 
     scores: NDArray[np.float64]
     outcomes: NDArray[np.uint8]
+    invoked: NDArray[np.int16]
     reasons: dict[int, Sequence[ReasonCode]]
     rejected: dict[int, Rejection]
+    arms: list[Arm]
+    invocations: list[Invocation]
 
 
 def _score(
@@ -303,12 +322,32 @@ def _score(
     rollout: Rollout,
     reasons: Reasons,
 ) -> _Scored:
-    scored = _Scored(np.empty(len(rows)), np.empty(len(rows), np.uint8), {}, {})
+    count = len(rows)
+    scored = _Scored(np.empty(count), np.empty(count, np.uint8), np.full(count, -1, np.int16), {}, {}, [], [])
     for index, arm in enumerate(rollout.arms):
         positions = np.flatnonzero(variants == index) if len(rollout.arms) > 1 else np.arange(len(rows))
-        if len(positions):
-            _score_arm(columns, rows, positions, arm, reasons, scored)
+        scored.arms.append(_score_or_fall_back(columns, rows, positions, arm, reasons, scored))
     return scored
+
+
+def _score_or_fall_back(
+    columns: Columns,
+    rows: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    arm: Arm,
+    reasons: Reasons,
+    into: _Scored,
+) -> Arm:
+    """The arm that scored: all rows of a variant in a batch are scored by one model."""
+    if len(positions):
+        try:
+            _score_arm(columns, rows, positions, arm, reasons, into)
+        except ScorerUnavailableError as error:
+            if arm.fallback is None:
+                raise
+            arm = arm.fallback.because(str(error))
+            _score_arm(columns, rows, positions, arm, reasons, into)
+    return arm
 
 
 def _score_arm(
@@ -326,8 +365,13 @@ def _score_arm(
     refused = unfit(columns, features, rows[positions], names, arm.required)
     if refused:  # no model is shown an infinity: XGBoost scores it in one call and refuses it in another
         features = np.where(np.isin(rows[positions], list(refused))[:, None], np.float32(np.nan), features)
-        into.rejected.update(refused)
-    scores = arm.scorer.score(features)
+    answer = _ask(arm.scorer, features)
+    scores = answer.scores
+    into.rejected.update(dict.fromkeys(rows[positions[np.isnan(scores)]].tolist(), Rejection.REFUSED_BY_ENDPOINT))
+    into.rejected.update(refused)
+    if answer.invocations:
+        into.invoked[positions] = np.where(answer.invoked >= 0, answer.invoked + len(into.invocations), -1)
+        into.invocations.extend(answer.invocations)
     outcomes = (scores >= arm.thresholds.review_at).astype(np.uint8)
     outcomes[scores >= arm.thresholds.decline_at] = Outcome.DECLINE
     into.scores[positions], into.outcomes[positions] = scores, outcomes
@@ -336,6 +380,13 @@ def _score_arm(
         contributions = arm.scorer.contributions(features[explained])
         for at, codes in zip(explained, _top(contributions, arm.codes, reasons.count), strict=True):
             into.reasons[int(positions[at])] = codes
+
+
+def _ask(scorer: Scorer, features: NDArray[np.float32]) -> Answer:
+    """What it answers; NaN for a row that it refuses."""
+    if isinstance(scorer, RemoteScorer):
+        return scorer.answer(features)
+    return Answer(scorer.score(features), np.empty(0, np.int16), ())
 
 
 def unfit(

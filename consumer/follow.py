@@ -13,6 +13,7 @@ from consumer.settings import WorkerSettings
 from models.registry import Registry
 from models.rollout import Document
 from models.rollout_store import RolloutStore
+from models.scorer import ScorerUnavailableError
 from models.store import NotStoredError, StoreUnavailableError, open_store
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 
@@ -53,6 +54,8 @@ class Follower:
         self._attempts = 0
         self._read_at = clock()
         self._said: str | None = None
+        self.refusal: ScorerUnavailableError | None = None
+        """Why nothing will serve until somebody acts: at a start the endpoint of the control had us not."""
         self._prepared = False
         self._stop = Event()
         self._thread = Thread(target=self._run, name="follow the rollout", daemon=True)
@@ -83,6 +86,9 @@ class Follower:
             self._read()
             self._load_if_due()
             self._prepare_a_rollback()
+        except ScorerUnavailableError as error:
+            self.refusal = error if self._serving is None else None
+            self._hold_back(str(error))
         except _AWAY as error:
             self._complain("rollout_not_read", str(error))
         except FraudstreamError as error:
@@ -153,6 +159,7 @@ class Directories:
     def __init__(self, settings: WorkerSettings) -> None:
         """Raises ConfigurationError if a model cannot be loaded."""
         self.serving = load_serving(settings)
+        self.refusal: ScorerUnavailableError | None = None
 
     def start(self) -> None:
         """There is nothing to follow."""
@@ -171,5 +178,5 @@ def source_of(settings: WorkerSettings, metrics: WorkerMetrics) -> Follower | Di
     if settings.challenger is not None:
         raise ConfigurationError("challenger: the rollout says what serves; a challenger needs a model beside it")
     store = open_store(settings.store, settings.store_endpoint)
-    loader = Loader(Registry(store), settings)
+    loader = Loader(Registry(store), settings, metrics.observe_request)
     return Follower(RolloutStore(store), loader, settings.rollout_poll_seconds, metrics)

@@ -142,13 +142,31 @@ class Loop:
 
     def rewind(self) -> None:
         """Go back to what the broker says is committed: it is right after any failed or doubtful commit."""
+        self._drop()
+        time.sleep(REWIND_PAUSE_SECONDS)
+        self._settle()
+
+    def hold(self, seconds: float) -> None:
+        """Read nothing for so long, then go on from what is committed. Polling goes on, and with it the membership."""
+        self._drop()
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._pause(self._due)
+            message = self._consumer.poll(left)
+            if message is not None and (error := message.error()) is not None:
+                self._complain(error, message)
+            # A partition that was just assigned is read already, unless its place is not known yet.
+            self._due |= self._assigned - self._stopped
+        self._rewind_due = False
+        self._settle()
+
+    def _drop(self) -> None:
+        """Forget what was read since the last commit: all partitions are due to be put back there."""
         self.rewinds += 1
         self._prepared, self._rewind_due = None, False
         self._due |= self._assigned - self._stopped
         if self._until is not None:
             self._until.forget(self._assigned)
-        time.sleep(REWIND_PAUSE_SECONDS)
-        self._settle()
 
     def _settle(self) -> None:
         """Put every partition that is due where it goes on; those whose place cannot be had now stay due, unread."""

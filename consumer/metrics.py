@@ -146,6 +146,7 @@ class WorkerMetrics:
             "stopped_partitions", "Partitions that stand still: the offset to go on from is not in the topic."
         )
         self.halted = gauge("halted", "1 while nearly all records are bad: the worker keeps its place and tries again.")
+        self.held = gauge("held", "1 while the worker keeps its place and waits: an endpoint or a registry is away.")
         self._since_the_start = {
             "rebalances": counter("rebalances", "Assignments and revocations of partitions."),
             "rewinds": counter("rewinds", "Returns to the committed offsets."),
@@ -171,11 +172,36 @@ class WorkerMetrics:
             "degraded_share", "Share of the cards whose variant has no model, so that the control decides."
         )
         self.degraded = counter(
-            "degraded_decisions", "Decisions of the control for want of the variant's model, or of a unit.", "variant"
+            "degraded_decisions",
+            "Decisions of another model for want of the variant's own or its endpoint, or of a unit.",
+            "variant",
         )
         self.shadow_batches = counter(
             "shadow_batches", "Batches by what became of a shadow: scored, late or failed.", "shadow", "result"
         )
+        self.endpoint_requests = counter(
+            "endpoint_requests",
+            "Requests to SageMaker by how they ended: answered, or what was wrong.",
+            "name",
+            "result",
+        )
+        self.endpoint_seconds = Histogram(
+            "fraudstream_endpoint_request_seconds",
+            "Time of a request to SageMaker, however it ended.",
+            ("name",),
+            buckets=LATENCY_SECONDS,
+            registry=registry,
+        )
+        self.endpoint_breaker = gauge(
+            "endpoint_breaker", "Circuit breaker of an endpoint: 0 closed, 1 half open, 2 open.", "name"
+        )
+        self.endpoint_openings = gauge(
+            "endpoint_breaker_openings", "Times that the circuit breaker of an endpoint has opened.", "name"
+        )
+        self.invoked_decisions = counter(
+            "invoked_decisions", "Decisions by variant and the production variant that scored.", "variant", "invoked"
+        )
+        self._breakers: set[str] = set()
         self._models: set[tuple[str, str, str, str]] = set()
         self._shadows: set[str] = set()
         for part in ("rollout", "variant", "shadow"):
@@ -198,6 +224,21 @@ class WorkerMetrics:
         for name, result in product(self._shadows - shadows, SHADOW_RESULTS):
             self.shadow_batches.remove(name, result)
         self._models, self._shadows = models, shadows
+
+    def observe_request(self, name: str, result: str, seconds: float) -> None:
+        """Count a request of a variant or shadow to its endpoint."""
+        self.endpoint_requests.labels(name, result).inc()
+        self.endpoint_seconds.labels(name).observe(seconds)
+
+    def observe_breakers(self, serving: Serving) -> None:
+        """Tell how the endpoints stand that serve, and of no others."""
+        for name, scorer in serving.endpoints.items():
+            self.endpoint_breaker.labels(name).set(scorer.state)
+            self.endpoint_openings.labels(name).set(scorer.openings)
+        for name in self._breakers - serving.endpoints.keys():
+            self.endpoint_breaker.remove(name)
+            self.endpoint_openings.remove(name)
+        self._breakers = set(serving.endpoints)
 
     def observe_shadow(self, name: str, result: str) -> None:
         """Count what became of a shadow in a batch: one of SHADOW_RESULTS."""
@@ -227,6 +268,11 @@ class WorkerMetrics:
             self.outcomes.labels("dead_letter").inc(len(reasons))
         if len(scores):
             self.scores.observe(scores)
+        for index, invocation in enumerate(decisions.invocations):
+            rows = np.flatnonzero(decisions.invoked == index)
+            if len(rows):
+                name = decisions.lineages[int(decisions.variant[rows[0]])].variant
+                self.invoked_decisions.labels(name, invocation.variant or "unknown").inc(len(rows))
 
     def observe_times(self, seconds: Mapping[str, float], records: int) -> None:
         """Note the size of a batch and its time by stage."""

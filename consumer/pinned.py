@@ -9,6 +9,7 @@ from consumer.settings import WorkerSettings
 from models.registry import Version, is_version, registry_at
 from models.rollout import Changed, Document, first
 from models.rollout_store import RolloutStore
+from models.scorer import ScorerUnavailableError
 from schemas.errors import ConfigurationError, FraudstreamError
 
 CURRENT = "current"
@@ -54,6 +55,7 @@ class Pinned:
     def __init__(self, settings: WorkerSettings, decider: str) -> None:
         """Raises as ``load_pinned``."""
         self.serving = load_pinned(settings, decider)
+        self.refusal: ScorerUnavailableError | None = None
 
     def start(self) -> None:
         """There is nothing to follow."""

@@ -11,8 +11,9 @@ from consumer.shadows import Shadow
 from models.manifest import Policy
 from models.model import Model
 from models.registry import Version
-from models.rollout import Document
+from models.rollout import Document, Variant, served
 from models.routing import Experiment
+from models.scorer import RemoteScorer
 from schemas.decision import Lineage
 from schemas.errors import FraudstreamError
 from schemas.framing import RecordReader
@@ -54,13 +55,27 @@ class Serving:
         return tuple(arm.lineage for arm in self.rollout.arms)
 
     @property
+    def endpoints(self) -> dict[str, RemoteScorer]:
+        """The endpoints that score, by the name of the variant or shadow."""
+        scorers = [
+            (arm.lineage.variant, arm.scorer) for arm in self.rollout.arms if arm.lineage.fallback_reason is None
+        ]
+        scorers += [(shadow.name, shadow.scorer) for shadow in self.shadows]
+        return {name: scorer for name, scorer in scorers if isinstance(scorer, RemoteScorer)}
+
+    @property
     def degraded_share(self) -> float:
         """The probability that a card belongs to a variant in whose place the control decides."""
         return sum(line.probability for line in self.lineages if line.fallback_reason is not None)
 
 
-def arm_of(model: Model, experiment: Experiment, index: int, policy: Policy | None = None) -> Arm:
-    """A variant of the experiment with the model that serves it, under its own policy unless another is given."""
+def arm_of(
+    model: Model, experiment: Experiment, index: int, policy: Policy | None = None, remote: RemoteScorer | None = None
+) -> Arm:
+    """A variant of the experiment with the model that serves it, under its own policy unless another is given.
+
+    ``remote`` scores for the model, at an endpoint.
+    """
     policy = policy or model.policy
     variant = experiment.variants[index]
     lineage = Lineage(
@@ -70,7 +85,7 @@ def arm_of(model: Model, experiment: Experiment, index: int, policy: Policy | No
         model_name=model.name,
         model_version=model.version,
         model_sha256=model.sha256,
-        backend="xgboost",
+        backend="xgboost" if remote is None else "sagemaker",
         experiment_id=experiment.id,
         epoch=experiment.epoch,
         variant=variant.name,
@@ -78,57 +93,74 @@ def arm_of(model: Model, experiment: Experiment, index: int, policy: Policy | No
         probability=variant.share,
     )
     thresholds = Thresholds(policy.version, policy.review_at, policy.decline_at)
-    return Arm(model, thresholds, lineage, _required(model), model.codes)
+    return Arm(remote or model, thresholds, lineage, _required(model), model.codes)
 
 
 def serving_of(
     document: Document,
     models: Mapping[Version, Model],
-    failures: Mapping[Version, str],
+    remotes: Mapping[str, RemoteScorer],
+    failures: Mapping[Version | str, str],
     reader_of: Callable[[Sequence[str]], RecordReader],
     own_reader_of: Callable[[Sequence[str]], RecordReader],
 ) -> Serving:
-    """What serves under a rollout, with the ``models`` that could be had; ``failures`` says of each other one why not.
+    """What serves under a rollout, with the ``models`` and the endpoints (``remotes``, by variant) that could be had.
 
-    ``reader_of`` gives the reader by which the stream is decoded, ``own_reader_of`` one for the thread of a shadow.
+    ``failures`` says of each other model, by its version, and of each other endpoint, by the name of its variant, why
+    not. ``reader_of`` gives the reader for the stream, ``own_reader_of`` one for the thread of a shadow.
 
-    Raises FraudstreamError where the model of the control is not among them: nobody could stand in for it.
+    Raises FraudstreamError where the control is among the failures: nobody could stand in for it.
     """
-    if document.control.model in failures:
-        raise FraudstreamError(f"the control cannot serve: {failures[document.control.model]}")
-    split = document.split
-    control = arm_of(models[document.control.model], split, 0, document.policy)
     missing = _missing(document, failures)
     reasons = {each.name: each.reason for each in missing}
+    if document.control.name in reasons:
+        raise FraudstreamError(f"the control cannot serve: {reasons[document.control.name]}")
+    control = _arm(document, 0, models, remotes)
     arms = tuple(
-        _standing_in(control, split, index, reasons[variant.name])
+        _standing_in(control, document.split, index, reasons[variant.name])
         if variant.name in reasons
-        else arm_of(models[variant.model], split, index, document.policy)
+        else _arm(document, index, models, remotes)
         for index, variant in enumerate(document.variants)
     )
-    rollout = Rollout(split, arms)
+    rollout = Rollout(document.split, arms)
     shadows = tuple(
-        _shadow(shadow.name, models[shadow.model], rollout, own_reader_of)
+        _shadow(shadow.name, models[shadow.model], remotes.get(shadow.name), rollout, own_reader_of)
         for shadow in document.shadows
         if shadow.name not in reasons
     )
     return Serving(rollout, shadows, reader_of(rollout.fields), missing)
 
 
-def _shadow(name: str, model: Model, rollout: Rollout, reader_of: Callable[[Sequence[str]], RecordReader]) -> Shadow:
+def _shadow(
+    name: str,
+    model: Model,
+    remote: RemoteScorer | None,
+    rollout: Rollout,
+    reader_of: Callable[[Sequence[str]], RecordReader],
+) -> Shadow:
     """It shares the columns of the variants where they are all that it needs."""
     shares = set(model.features) <= set(rollout.fields)
-    return Shadow(name, model, _required(model), None if shares else reader_of)
+    return Shadow(name, remote or model, _required(model), None if shares else reader_of)
 
 
-def _missing(document: Document, failures: Mapping[Version, str]) -> tuple[Missing, ...]:
-    places = [("variant", each.name, each.model) for each in document.variants]
-    places += [("shadow", each.name, each.model) for each in document.shadows]
-    return tuple(
-        Missing(role, name, str(version), failures[version][:LONGEST_REASON])
-        for role, name, version in places
-        if version in failures
-    )
+def _arm(document: Document, index: int, models: Mapping[Version, Model], remotes: Mapping[str, RemoteScorer]) -> Arm:
+    variant, split = document.variants[index], document.split
+    arm = arm_of(models[variant.model], split, index, document.policy, remotes.get(variant.name))
+    if variant.fallback is None:
+        return arm
+    return replace(arm, fallback=arm_of(models[variant.fallback], split, index, document.policy))
+
+
+def _missing(document: Document, failures: Mapping[Version | str, str]) -> tuple[Missing, ...]:
+    """What of the document cannot serve, for the first of the things that it takes and that is not there."""
+    found = []
+    for each in served(document):
+        needs: list[Version | str] = [*each.models, each.name]
+        reasons = [failures[needed] for needed in needs if needed in failures]
+        if reasons:
+            role = "variant" if isinstance(each, Variant) else "shadow"
+            found.append(Missing(role, each.name, each.version, reasons[0][:LONGEST_REASON]))
+    return tuple(found)
 
 
 def _standing_in(control: Arm, experiment: Experiment, index: int, reason: str) -> Arm:

@@ -212,6 +212,9 @@ class WorkerSettings(BaseModel):
     store_endpoint: str | None = Field(
         None, description="Address of an S3-compatible service; AWS, or what boto3's own settings say, if unset."
     )
+    sagemaker_url: str | None = Field(
+        None, description="Where SageMaker endpoints are called, such as a VPC endpoint; AWS's own address if unset."
+    )
     rollout_poll_seconds: float = Field(
         5, gt=0, le=3600, description="Time between two looks at the rollout in `store`."
     )
@@ -274,7 +277,21 @@ class WorkerSettings(BaseModel):
                     f"transactions would travel to {server} (bootstrap_servers) unencrypted; set security.protocol "
                     "of kafka to SSL or SASL_SSL, or allow_plaintext where the network is your own"
                 )
+        url = self.sagemaker_url or ""
+        server = exposed(url, {}) if url.startswith("http://") else None
+        if server is not None and not self.allow_plaintext:
+            raise ValueError(
+                f"features would travel to {server} (sagemaker_url) unencrypted; use https, or allow_plaintext where "
+                "the network is your own"
+            )
         return self
+
+    @field_validator("sagemaker_url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^/@?#\s]+", url):
+            raise ValueError("must be of the form https://host:port")
+        return url
 
     @property
     def slot_id(self) -> str:

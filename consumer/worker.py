@@ -39,9 +39,10 @@ from consumer.topics import BrokerUnavailableError, Cluster, Topics
 from consumer.tracing import Trace, Tracing
 from consumer.until import Until
 from consumer.wire import bounds_of, decision_encoder, reasons_of, roles_of, sample_encoder
+from models.scorer import ScorerUnavailableError
 from schemas.columns import Columns
 from schemas.decision import Decisions
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, FraudstreamError
 from schemas.registry import RegistryUnavailableError
 
 log = structlog.get_logger()
@@ -122,7 +123,7 @@ class Scoring:
         dead = letters(records, verdict.undecodable, verdict.rejected, self._dead_letters)
         messages = list(self._messages(records, verdict))
         encoded = time.perf_counter()
-        messages += self._samples(records, columns, verdict, serving.rollout)
+        messages += self._samples(records, columns, verdict, replace(serving.rollout, arms=verdict.arms))
         seconds = {
             "decode": decoded - started,
             "decide": decided - decoded,
@@ -265,6 +266,7 @@ class Worker:
         self.metrics.slot.labels(redact(settings.slot_id)).set(1)
         self.metrics.ready.set_function(self._is_ready)
         self.metrics.loop_age.set_function(lambda: time.monotonic() - self._beat)
+        self._held: str | None = None
 
     def run(self) -> None:
         """Score until SIGTERM or SIGINT; the batch in hand is committed or abandoned whole."""
@@ -307,6 +309,8 @@ class Worker:
     def _wait_for_a_model(self) -> None:
         """Join no group before there is something to decide with: the partitions are better off with the others."""
         while self._in_force.swap() is None and not self._stopping.requested:
+            if self._source.refusal is not None:
+                raise self._source.refusal
             self._beat = time.monotonic()
             time.sleep(WAIT_SECONDS)
 
@@ -315,20 +319,29 @@ class Worker:
             self._beat = time.monotonic()
             try:
                 if self._loop.run_once():
-                    self._halted = False
+                    self._halted, self._held = False, None
+                    self.metrics.held.set(0)
             except TooManyBadRecordsError as error:
                 self._halt(error)
             except (RegistryUnavailableError, BrokerUnavailableError) as error:
-                # Not the records' fault: keep the place and ask again.
-                log.warning("unavailable", reason=str(error))
-                self._loop.rewind()
-                time.sleep(OUTAGE_PAUSE_SECONDS)
+                self._hold(error, OUTAGE_PAUSE_SECONDS)
+            except ScorerUnavailableError as error:
+                self._hold(error, error.again_in or OUTAGE_PAUSE_SECONDS)
             if self._plan is not None and self._loop.stopped:
                 raise ConfigurationError(
                     f"replay {self._plan.name}: records of partition {min(self._loop.stopped)} were deleted before "
                     "they were decided again; begin one of another name"
                 )
             self._observe_loop()
+
+    def _hold(self, error: FraudstreamError, seconds: float) -> None:
+        """Keep the place and ask again soon: it is not the fault of the records."""
+        if str(error) != self._held:  # once: an outage may take hours
+            self._held = str(error)
+            log.warning("unavailable", reason=self._held)
+        self.metrics.held.set(1)
+        self._observe_loop()  # while it lasts: afterwards a breaker is ready for its probe
+        self._loop.hold(min(seconds, OUTAGE_PAUSE_SECONDS))
 
     def _halt(self, error: TooManyBadRecordsError) -> None:
         """Keep the place and try again: a schema that is registered late mends it, or a start with other settings."""
@@ -360,6 +373,8 @@ class Worker:
             self._columnar = False
             log.warning("nested_schema", reason="nested fields are walked row by row, at the speed of Python")
         self.metrics.columnar.set(self._columnar)
+        if serving is not None:
+            self.metrics.observe_breakers(serving)
 
 
 def _write_line(line: str) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from models import routing
+from models import endpoint, routing
+from models.endpoint import MOST_BUDGET_SECONDS, Endpoint
 from models.manifest import Policy
 from models.registry import Version
 from models.routing import BUCKETS, SAMPLING_SALT_ID, Experiment
@@ -26,25 +27,41 @@ LAST_EPOCH = 2**31 - 1
 CHAMPION = "champion"
 """The control of a rollout that nobody named otherwise."""
 
-Backend = Literal["xgboost"]
-"""Where a model runs: ``xgboost`` is in process."""
+Backend = Literal["xgboost", "sagemaker"]
+"""Where a model runs: ``xgboost`` is in process, ``sagemaker`` at an endpoint."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A model version (``NAME@VERSION`` of the registry) and the half-open ranges of buckets whose cards it scores."""
+    """A model version (``NAME@VERSION`` of the registry) and the half-open ranges of buckets whose cards it scores.
+
+    ``endpoint`` is given with the backend ``sagemaker``, and with no other.
+    """
 
     name: str
     version: str
     backend: Backend
     ranges: tuple[tuple[int, int], ...]
+    endpoint: Endpoint | None = None
 
     @property
     def model(self) -> Version:
         """The version, as the registry takes it."""
         return Version.parse(self.version)
+
+    @property
+    def fallback(self) -> Version | None:
+        """The version that decides in process while the endpoint is out of reach; None where the stream is held."""
+        if self.endpoint is None or self.endpoint.on_outage != "fallback":
+            return None
+        return Version.parse(self.endpoint.fallback or self.version)
+
+    @property
+    def models(self) -> tuple[Version, ...]:
+        """Every version that it takes to serve this variant."""
+        return (self.model,) if self.fallback is None else (self.model, self.fallback)
 
     @property
     def routed(self) -> routing.Variant:
@@ -69,11 +86,17 @@ class Shadow:
     name: str
     version: str
     backend: Backend
+    endpoint: Endpoint | None = None
 
     @property
     def model(self) -> Version:
         """The version, as the registry takes it."""
         return Version.parse(self.version)
+
+    @property
+    def models(self) -> tuple[Version, ...]:
+        """Every version that it takes to serve this shadow."""
+        return (self.model,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +143,12 @@ class Document:
     @property
     def models(self) -> tuple[Version, ...]:
         """Every version that a worker must load, each once, those of the variants first."""
-        return tuple(dict.fromkeys(each.model for each in served(self)))
+        return tuple(dict.fromkeys(version for each in served(self) for version in each.models))
+
+    @property
+    def budget_seconds(self) -> float:
+        """The longest that the endpoints of the variants may keep a batch waiting: they are asked in turn."""
+        return sum(each.endpoint.budget_seconds for each in self.variants if each.endpoint is not None)
 
 
 def first(version: Version, changed: Changed, unit: str = "card_id", experiment_id: str = "default") -> Document:
@@ -175,7 +203,7 @@ def check(document: Document, load: Callable[[Version], object] | None = None) -
 
 
 def _problem(document: Document) -> str | None:
-    kinds = (_value_problems, _drawing_problems, _name_problems, _variant_problems)
+    kinds = (_value_problems, _drawing_problems, _name_problems, _endpoint_problems, _variant_problems)
     return next(chain.from_iterable(problems(document) for problems in kinds), None)
 
 
@@ -221,6 +249,25 @@ def _variant_problems(document: Document) -> Iterator[str]:
         document.split  # noqa: B018 - the routing refuses ranges that leave out a bucket or serve it twice
     except ConfigurationError as error:
         yield f"variants: {error}"
+
+
+def _endpoint_problems(document: Document) -> Iterator[str]:
+    for each in served(document):
+        field = "variants" if isinstance(each, Variant) else "shadows"
+        if (each.endpoint is None) != (each.backend == "xgboost"):
+            yield f'{field}: {each.name}: endpoint must be given with the backend "sagemaker", and with no other'
+        if each.endpoint is not None:
+            for problem in endpoint.problems(each.endpoint):
+                yield f"{field}: {each.name}: endpoint: {problem}"
+            try:
+                each.models  # noqa: B018 - the registry knows what NAME@VERSION may be
+            except ConfigurationError as error:
+                yield f"{field}: {each.name}: endpoint: fallback: {error}"
+    for shadow in document.shadows:
+        if shadow.endpoint is not None and shadow.endpoint.on_outage == "fallback":
+            yield f"shadows: {shadow.name}: endpoint: a shadow that cannot score gives no score: it has no fallback"
+    if document.budget_seconds > MOST_BUDGET_SECONDS:
+        yield f"variants: the budget_seconds of their endpoints may sum to {MOST_BUDGET_SECONDS:g} at most"
 
 
 def _name_problems(document: Document) -> Iterator[str]:

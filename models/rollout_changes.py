@@ -28,11 +28,18 @@ def promote(document: Document, version: Version, by: By) -> Document:
     """``version`` becomes the control's. The challenger that had it gives its cards to the control; others keep theirs.
 
     Where nobody is left to split with, the experiment is over: the next one draws its cards by another salt, so that
-    it is not the same cards that meet every challenger.
+    it is not the same cards that meet every challenger. It runs where it ran before.
+
+    Raises ConfigurationError for a new version in the place of one that an endpoint serves: the endpoint serves that.
     """
     before = [variant for variant in document.variants if variant.model == version]
-    backend = before[0].backend if before else document.control.backend
-    control = replace(document.control, version=str(version), backend=backend)
+    if not before and document.control.endpoint is not None:
+        raise ConfigurationError(
+            f"{version} is served by no endpoint, and {document.control.name} is: say in a file where it runs "
+            "(`fraudstream rollout set`)"
+        )
+    server = before[0] if before else document.control
+    control = replace(document.control, version=str(version), backend=server.backend, endpoint=server.endpoint)
     others = [variant for variant in document.variants[1:] if variant.model != version]
     over = len(document.variants) > 1 and not others
     return _next(
@@ -170,8 +177,10 @@ def _entered(document: Document, challenger: str) -> tuple[Document, Variant]:
     if challenger in (document.control.name, document.control.version):
         raise ConfigurationError(f"{challenger} is the control: ramp a challenger, and the control has the rest")
     version = version_of(document, challenger)
-    names = [each.name for each in document.shadows if each.model == version]
-    added = Variant(names[0] if names else _free_name(document), str(version), "xgboost", ())
+    added = Variant(_free_name(document), str(version), "xgboost", ())
+    for shadowing in document.shadows:
+        if shadowing.model == version:
+            added = Variant(shadowing.name, shadowing.version, shadowing.backend, (), shadowing.endpoint)
     shadows = tuple(each for each in document.shadows if each.model != version)
     return replace(document, variants=(*document.variants, added), shadows=shadows), added
 

@@ -119,6 +119,7 @@ def _notes(before: Document, after: Document) -> Iterator[str]:
         yield f"the control: {before.control.name} → {after.control.name}"
     elif not before.control.size and before.control.version != after.control.version:
         yield f"the control, which has no cards: {before.control.version} → {after.control.version}"
+    yield from _endpoint_notes(before, after)
     for shadow in before.shadows:
         if shadow not in after.shadows:
             yield f"shadow {shadow.name} ({shadow.version}) ends"
@@ -127,6 +128,14 @@ def _notes(before: Document, after: Document) -> Iterator[str]:
             yield f"shadow {shadow.name} ({shadow.version}) begins"
     if before.policy != after.policy:
         yield f"policy: {policy_in_words(before.policy)} → {policy_in_words(after.policy)}"
+
+
+def _endpoint_notes(before: Document, after: Document) -> Iterator[str]:
+    endpoints = {each.name: each.endpoint for each in before.variants}
+    for variant in after.variants:
+        old, new = endpoints.get(variant.name), variant.endpoint
+        if old is not None and new is not None and old != new:
+            yield f"{variant.name}: endpoint {old.name} → " + (new.name if new.name != old.name else "other settings")
 
 
 def policy_in_words(policy: Policy | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from models.endpoint import Endpoint
 from models.manifest import Policy
 from models.rollout import MAX_BYTES, Backend, Changed, Document, Shadow, Variant
 from models.rollout_changes import By, buckets_of, follow, percent, share_out
@@ -22,6 +23,7 @@ class WantedVariant:
     share: float | None = None
     ranges: tuple[tuple[int, int], ...] | None = None
     backend: Backend = "xgboost"
+    endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class WantedShadow:
     name: str
     version: str
     backend: Backend = "xgboost"
+    endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def apply(wanted: Wanted, current: Document | None, by: By, unit: str) -> Docume
     content = replace(
         base,
         variants=_variants(wanted.variants, base),
-        shadows=tuple(Shadow(each.name, each.version, each.backend) for each in wanted.shadows),
+        shadows=tuple(Shadow(each.name, each.version, each.backend, each.endpoint) for each in wanted.shadows),
         policy=wanted.policy,
         **given,
     )
@@ -90,7 +93,7 @@ def _nothing(by: By, unit: str) -> Document:
 
 
 def _variants(wanted: Sequence[WantedVariant], base: Document) -> tuple[Variant, ...]:
-    variants = [Variant(each.name, each.version, each.backend, each.ranges or ()) for each in wanted]
+    variants = [Variant(each.name, each.version, each.backend, each.ranges or (), each.endpoint) for each in wanted]
     if all(each.ranges is not None and each.share is None for each in wanted):
         return tuple(variants)
     control, *challengers = wanted

@@ -64,6 +64,17 @@ class ReasonCode:
 
 
 @dataclass(frozen=True, slots=True)
+class Invocation:
+    """A request to an endpoint: the production variant that answered, as far as it said, and how long it took.
+
+    ``seconds`` are those of the request alone, without its queue and without attempts before it.
+    """
+
+    variant: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Decisions:
     """n decisions as columns, every array of shape (n,).
 
@@ -72,7 +83,8 @@ class Decisions:
     ``reasons`` holds the reason codes of the flagged rows by row number. ``decided_at`` is ms since 1970. ``shadows``
     holds the (n,) float64 scores of each shadow by name, NaN where it gave none. ``duplicate_of`` (n,) int64 holds the
     offset, in the same partition, of the record whose decision counts in the place of this one, and -1 where this one
-    does; None where no row is a duplicate.
+    does; None where no row is a duplicate. ``invoked`` (n,) int16 indexes ``invocations``, -1 for what was scored in
+    process; None where all was.
     """
 
     transaction_id: BytesColumn
@@ -91,6 +103,13 @@ class Decisions:
     replay: str | None = None
     shadows: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     duplicate_of: NDArray[np.int64] | None = None
+    invoked: NDArray[np.int16] | None = None
+    invocations: Sequence[Invocation] = ()
+
+    def invocation(self, row: int) -> Invocation | None:
+        """The request that scored this row; None in process."""
+        index = -1 if self.invoked is None else int(self.invoked[row])
+        return None if index < 0 else self.invocations[index]
 
     def __len__(self) -> int:
         return len(self.score)
@@ -103,9 +122,10 @@ def encode(decisions: Decisions, prefix: bytes) -> list[bytes]:
     """
     values = _encode_without_reasons(decisions, prefix)
     for row, codes in decisions.reasons.items():
-        if codes:  # an Avro array: a block of items, then the empty block that already ends every value
+        if codes:  # an Avro array: a block of items, then the empty block that already stands in every value
             items = b"".join(_string(code.feature) + pack("<d", code.contribution) for code in codes)
-            values[row] = values[row][:-1] + _varint(len(codes)) + items + b"\0"
+            tail = 1 + len(_invocation(decisions.invocation(row)))
+            values[row] = values[row][:-tail] + _varint(len(codes)) + items + values[row][-tail:]
     return values
 
 
@@ -152,6 +172,7 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
             "reason_codes": [
                 {"feature": code.feature, "contribution": code.contribution} for code in decisions.reasons.get(row, ())
             ],
+            **_invocation_record(decisions.invocation(row)),
         }
         for row, (
             identity,
@@ -168,6 +189,13 @@ def to_records(decisions: Decisions) -> list[dict[str, Any]]:
             original,
         ) in enumerate(rows)
     ]
+
+
+def _invocation_record(invocation: Invocation | None) -> dict[str, Any]:
+    return {
+        "invoked_variant": invocation and invocation.variant,
+        "invocation_seconds": invocation and invocation.seconds,
+    }
 
 
 def _shadow_records(decisions: Decisions) -> list[list[dict[str, Any]]]:
@@ -263,8 +291,10 @@ def _encode_without_reasons(decisions: Decisions, prefix: bytes) -> list[bytes]:
 
 
 def _groups_of_one_layout(decisions: Decisions, numbers: Mapping[str, NDArray[np.uint64]]) -> list[NDArray[np.int64]]:
-    """Row numbers of each group whose rows agree in variant, id lengths, the width of every varint and nulls."""
+    """Row numbers of each group whose rows agree in variant, id lengths, widths of varints, nulls and request."""
     layout = decisions.variant.astype(np.int64)
+    if decisions.invoked is not None:
+        layout = layout * (len(decisions.invocations) + 1) + decisions.invoked + 1
     layout = layout * (1 << 20) + decisions.transaction_id.length
     layout = layout * (1 << 20) + decisions.unit.length
     for name in ("partition", "offset", "event_time", "bucket"):
@@ -317,6 +347,7 @@ def _encode_group(
     row.constant(_optional(decisions.replay))
     _write_original(row, decisions, rows)
     row.constant(b"\0")  # the end of the reason codes
+    row.constant(_invocation(decisions.invocation(int(np.arange(len(decisions))[rows][0]))))
     return row.values()
 
 
@@ -339,6 +370,12 @@ def _write_original(row: "_Row", decisions: Decisions, rows: slice | NDArray[np.
         return
     row.constant(b"\x02")
     row.column(_decision_ids(decisions.topic, decisions.replay, decisions.partition[rows], offsets))
+
+
+def _invocation(invocation: Invocation | None) -> bytes:
+    if invocation is None:
+        return b"\0\0"
+    return _optional(invocation.variant) + b"\x02" + pack("<d", invocation.seconds)
 
 
 def _optional(text: str | None) -> bytes:

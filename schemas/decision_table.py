@@ -13,7 +13,7 @@ from schemas.decision import Decisions, Lineage, Outcome, ReasonCode, decision_i
 _WORD = pa.dictionary(pa.int8(), pa.string())
 """A string of which there are few: Parquet keeps each once."""
 _TIME = pa.timestamp("ms", "UTC")
-_MISSING = ("fallback_reason", "replay")
+_MISSING = ("fallback_reason", "replay", "invoked_variant", "invocation_seconds")
 
 
 def _fields(types: Mapping[str, pa.DataType]) -> list[pa.Field]:
@@ -54,6 +54,8 @@ SCHEMA = pa.schema(
             "fallback_reason": _WORD,
             "replay": _WORD,
             "reason_codes": pa.list_(pa.field("element", _REASON, nullable=False)),
+            "invoked_variant": _WORD,
+            "invocation_seconds": pa.float64(),
         }
     )
 )
@@ -61,6 +63,7 @@ SCHEMA = pa.schema(
 
 REPEATED = [
     *("source.topic", "source.partition", "decided_at", "decision", "degraded", "fallback_reason", "replay"),
+    *("invoked_variant", "invocation_seconds"),
     *("policy.version", "policy.review_at", "policy.decline_at"),
     *("model.name", "model.version", "model.sha256", "model.backend"),
     *("experiment.id", "experiment.epoch", "experiment.variant", "experiment.salt_id", "experiment.probability"),
@@ -111,6 +114,7 @@ def decision_batch(decisions: Decisions) -> pa.RecordBatch:
         "fallback_reason": variant.words("fallback_reason"),
         "replay": _same(decisions.replay, count),
         "reason_codes": _reason_codes(decisions),
+        **_invocations(decisions),
     }
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=SCHEMA)
 
@@ -129,7 +133,7 @@ class _Variants:
         return pa.array(np.array([getattr(lineage, name) for lineage in self.lineages], dtype)[self.variant])
 
 
-def _words(words: Sequence[str | None], index: NDArray[np.uint8]) -> pa.DictionaryArray:
+def _words(words: Sequence[str | None], index: NDArray[np.integer]) -> pa.DictionaryArray:
     """The word of each row; a word that stands twice is kept once, as Parquet demands."""
     distinct = [word for word in dict.fromkeys(words) if word is not None]
     places = np.array([-1 if word is None else distinct.index(word) for word in words], np.int8)[index]
@@ -144,6 +148,16 @@ def _same(word: str | None, count: int) -> pa.DictionaryArray:
 def _struct(**fields: pa.Array) -> pa.StructArray:
     kinds = _fields({name: array.type for name, array in fields.items()})
     return pa.StructArray.from_arrays(list(fields.values()), fields=kinds)
+
+
+def _invocations(decisions: Decisions) -> dict[str, pa.Array]:
+    """The request of each row; -1, which stands for none, is the last place of a list that ends with nothing."""
+    invoked = np.full(len(decisions), -1, np.int16) if decisions.invoked is None else decisions.invoked
+    seconds = np.array([*(each.seconds for each in decisions.invocations), np.nan])[invoked]
+    return {
+        "invoked_variant": _words([*(each.variant for each in decisions.invocations), None], invoked),
+        "invocation_seconds": pa.array(seconds, from_pandas=True),
+    }
 
 
 def _reason_codes(decisions: Decisions) -> pa.ListArray:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from consumer.decide import Arm, Bounds, Reasons, Rejection, Roles, Rollout, Source, Thresholds, decide
 from models.routing import Experiment, single, two_way
+from models.scorer import Answer, ScorerUnavailableError
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
-from schemas.decision import Lineage, Outcome, encode, to_records
+from schemas.decision import Invocation, Lineage, Outcome, encode, to_records
 from schemas.errors import ConfigurationError
 from schemas.load import load
 
@@ -29,6 +30,8 @@ class FirstFeature:
     """A scorer whose score is its first feature, and whose contributions are the features themselves."""
 
     features: tuple[str, ...] = ("V1", "amount")
+    name: str = "m"
+    version: str = "1"
 
     def score(self, features):
         return np.nan_to_num(features[:, 0].astype(np.float64))
@@ -284,3 +287,94 @@ def test_each_variant_is_scored_by_its_own_model():
 
     assert set(decisions.variant.tolist()) == {0, 1}
     assert decisions.score.tolist() == [0.75 if variant else 0.25 for variant in decisions.variant]
+
+
+@dataclass(frozen=True)
+class Remote(FirstFeature):
+    """A scorer elsewhere that refuses rows whose first feature is 0.25, or cannot be asked at all."""
+
+    away: str | None = None
+    state: int = 0
+    openings: int = 0
+
+    def answer(self, features):
+        if self.away:
+            raise ScorerUnavailableError(self.away)
+        scores = self.score(features)
+        scores[scores == 0.25] = np.nan
+        return Answer(scores, np.arange(len(scores), dtype=np.int16) % 2, [Invocation("a", 0.1), Invocation("b", 0.2)])
+
+
+def remote_rollout(away=None, fallback=None):
+    """A champion in process, and a challenger elsewhere that has half of the cards."""
+    over = rollout(challenger_share=0.5)
+    return replace(over, arms=(over.arms[0], replace(over.arms[1], scorer=Remote(away=away), fallback=fallback)))
+
+
+def test_what_is_scored_elsewhere_says_who_answered_and_what_is_not_says_nothing():
+    decisions = run(transactions([0.5] * 100), remote_rollout()).decisions
+
+    told = {(record["experiment"]["variant"], record["invoked_variant"]) for record in to_records(decisions)}
+    assert told == {("champion", None), ("challenger", "a"), ("challenger", "b")}
+
+
+def test_two_variants_that_are_scored_elsewhere_tell_their_own_requests():
+    over = remote_rollout()
+    first = replace(over.arms[0], scorer=Remote(away=None))
+
+    decisions = run(transactions([0.5] * 100), replace(over, arms=(first, over.arms[1]))).decisions
+
+    assert len(decisions.invocations) == 4
+    by_variant = [set(decisions.invoked[decisions.variant == variant].tolist()) for variant in (0, 1)]
+    assert by_variant == [{0, 1}, {2, 3}]
+
+
+def test_a_row_that_is_refused_elsewhere_is_rejected_and_the_others_keep_their_requests():
+    verdict = run(transactions([0.25, 0.5] * 50), remote_rollout())
+
+    refused = set(verdict.rejected.values())
+    assert refused == {Rejection.REFUSED_BY_ENDPOINT}
+    assert 0 < len(verdict.rejected) < 50
+    assert len(verdict.decided) == 100 - len(verdict.rejected)
+    assert len(verdict.decisions.invoked) == len(verdict.decided)
+    assert np.isfinite(verdict.decisions.score).all()
+
+
+def test_without_a_fallback_nothing_is_decided_while_the_scorer_is_away():
+    with pytest.raises(ScorerUnavailableError, match="endpoint x fails"):
+        run(transactions([0.5] * 100), remote_rollout("endpoint x fails"))
+
+
+def test_a_fallback_decides_all_cards_of_its_variant_by_its_own_policy_features_and_name():
+    own = rollout(challenger_share=0.5).arms[1]
+    fallback = replace(
+        own,
+        scorer=FirstFeature(("amount", "V1")),
+        thresholds=Thresholds("p2", 0.1, 0.2),
+        lineage=replace(own.lineage, policy_version="p2", review_at=0.1, decline_at=0.2, model_version="older"),
+        required=np.array([True, False]),
+    )
+
+    verdict = run(transactions([0.0] * 100, amount=[0.75] * 100), remote_rollout("endpoint x fails", fallback))
+
+    told = {
+        (r["experiment"]["variant"], r["model"]["version"], r["decision"], r["degraded"], r["fallback_reason"])
+        for r in to_records(verdict.decisions)
+    }
+    assert told == {
+        ("champion", "v0", "approve", False, None),
+        ("challenger", "older", "decline", True, "endpoint x fails"),
+    }
+    assert verdict.decisions.invoked is None
+    assert [each.scorer.features for each in verdict.arms] == [("V1", "amount"), ("amount", "V1")]
+
+
+def test_without_a_card_the_fallback_of_the_control_decides_under_its_own_name():
+    over = rollout()
+    fallback = replace(over.arms[0], lineage=replace(over.arms[0].lineage, model_version="older"))
+    away = replace(over.arms[0], scorer=Remote(away="endpoint x fails"), fallback=fallback)
+
+    verdict = run(transactions([0.5], card_id=[None]), replace(over, arms=(away,)), bounds=UNIT_OPTIONAL)
+
+    (record,) = to_records(verdict.decisions)
+    assert (record["model"]["version"], record["fallback_reason"]) == ("older", "the routing unit is missing")

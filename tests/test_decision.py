@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from schemas.columns import BytesColumn
 from schemas.decision import (
     Decisions,
+    Invocation,
     Lineage,
     Outcome,
     ReasonCode,
@@ -24,6 +25,7 @@ from schemas.decision import (
     place_of,
     to_records,
 )
+from schemas.load import load
 
 SCHEMA = fastavro.parse_schema(json.loads((Path(__file__).parents[1] / "schemas" / "decision.avsc").read_text()))
 
@@ -229,3 +231,46 @@ def test_the_outcomes_are_the_symbols_of_the_schema():
     symbols = next(field["type"]["symbols"] for field in SCHEMA["fields"] if field["name"] == "decision")
 
     assert symbols == [outcome.name.lower() for outcome in Outcome]
+
+
+def test_what_an_endpoint_scored_says_who_answered_and_how_long_it_took():
+    batch = decisions(
+        [b"a", b"b", b"c", b"d"],
+        invoked=np.array([0, 1, -1, 0], np.int16),
+        invocations=(Invocation("blue", 0.0125), Invocation(None, 0.5)),
+        reasons={0: [ReasonCode("V14", 2.5)], 1: [ReasonCode("V1", 1.5)], 2: [ReasonCode("V2", 0.5)]},
+    )
+
+    records = to_records(batch)
+
+    assert [(each["invoked_variant"], each["invocation_seconds"]) for each in records] == [
+        ("blue", 0.0125),
+        (None, 0.5),
+        (None, None),
+        ("blue", 0.0125),
+    ]
+    assert [len(each["reason_codes"]) for each in records] == [1, 1, 1, 0]
+    assert_round_trip(batch)
+
+
+def before_endpoints():
+    """The schema as it was before decisions told of endpoints."""
+    schema = load("decision")
+    return fastavro.parse_schema(schema | {"fields": schema["fields"][:-2]})
+
+
+def test_who_has_the_schema_from_before_there_were_endpoints_pinned_reads_all_that_it_names():
+    batch = decisions([b"a"], reasons={0: [ReasonCode("V14", 2.5)]})
+
+    record = fastavro.schemaless_reader(io.BytesIO(encode(batch, b"")[0]), before_endpoints(), None)
+
+    assert comparable(record) | {"invoked_variant": None, "invocation_seconds": None} == to_records(batch)[0]
+
+
+def test_a_decision_from_before_there_were_endpoints_is_read_as_one_without():
+    value = encode(decisions([b"a"]), b"")[0]
+    assert value.endswith(b"\0\0")
+
+    record = fastavro.schemaless_reader(io.BytesIO(value[:-2]), before_endpoints(), SCHEMA)
+
+    assert (record["invoked_variant"], record["invocation_seconds"]) == (None, None)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.columns import BytesColumn
-from schemas.decision import Decisions, Lineage, ReasonCode, to_records
+from schemas.decision import Decisions, Invocation, Lineage, ReasonCode, to_records
 from schemas.decision_table import REPEATED, SCHEMA, decision_batch
 from schemas.load import load
 
@@ -65,6 +65,16 @@ def test_what_is_read_back_from_parquet_is_what_was_decided(decisions):
 
     assert [plain(record) for record in file.read().to_pylist()] == to_records(decisions)
     assert file.read()["decision_id"][0].as_py() == UUID(to_records(decisions)[0]["decision_id"])
+
+
+def test_each_row_bears_the_request_that_scored_it(decisions):
+    invocations = (Invocation("blue", 0.25), Invocation(None, 0.5))
+    remote = replace(decisions, invoked=np.array([1, -1, 0, 1], np.int16), invocations=invocations)
+
+    table = stored(decision_batch(remote)).read()
+
+    assert table["invoked_variant"].to_pylist() == [None, None, "blue", None]
+    assert [plain(record) for record in table.to_pylist()] == to_records(remote)
 
 
 def test_rows_taken_out_of_a_column_keep_their_own_texts(decisions):

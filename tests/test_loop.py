@@ -273,6 +273,51 @@ def test_a_group_without_offsets_may_begin_at_the_end_and_stays_there_after_a_re
     assert publisher.published == [b"new"]
 
 
+def test_while_it_holds_it_polls_reads_nothing_and_goes_on_from_what_is_committed():
+    log = Log(10)
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=2)
+    paused = []
+    log.before_poll = [lambda: paused.append(set(log.paused))] * 5
+
+    loop.hold(0.05)
+    assert paused[:5] == [{0}] * 5
+    for _ in range(8):
+        loop.run_once()
+
+    assert publisher.published == log.records[0]
+
+
+def test_what_is_assigned_while_it_holds_is_not_lost():
+    log = Log(4, 4)
+    publisher = Publisher(log)
+    loop = Loop(log, publisher, echo, topic="in", member="m", batch_size=8, poll_seconds=0.1, start=Start.EARLIEST)
+    loop.open()
+    log.assign(0)
+    log.before_poll = [lambda: log.assign(1)]
+
+    loop.hold(0.05)
+    for _ in range(4):
+        loop.run_once()
+
+    assert sorted(publisher.published) == log.records[0] + log.records[1]
+
+
+def test_what_is_taken_away_while_it_holds_is_neither_put_back_nor_published():
+    log = Log(4, 4)
+    publisher = Publisher(log)
+    loop = Loop(log, publisher, echo, topic="in", member="m", batch_size=8, poll_seconds=0.1, start=Start.EARLIEST)
+    loop.open()
+    log.assign(0, 1)
+    log.before_poll = [lambda: log.revoke(0)]
+
+    loop.hold(0.05)
+    for _ in range(4):
+        loop.run_once()
+
+    assert publisher.published == log.records[1]
+
+
 AWAY = KafkaException(KafkaError(KafkaError._TRANSPORT, "injected"))
 
 

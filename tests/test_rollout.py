@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from models.endpoint import Breaker, Endpoint
 from models.manifest import Policy
 from models.registry import Version
 from models.rollout import MAX_BYTES, Changed, Document, Shadow, Variant, check, first, from_json, to_json
@@ -188,6 +189,76 @@ def test_what_is_wrong_is_named_in_one_sentence(path, value, said):
 
     assert str(refusal.value).startswith("rollout.json: ")
     assert "\n" not in str(refusal.value)
+
+
+def remote(**settings):
+    """The document whose challenger is served by an endpoint."""
+    control, challenger = split().variants
+    served = replace(challenger, backend="sagemaker", endpoint=Endpoint(**({"name": "fraud"} | settings)))
+    return replace(split(), variants=(control, served))
+
+
+def test_an_endpoint_is_written_and_read_back():
+    document = remote(target_variant="blue", on_outage="fallback", fallback="card-fraud@9", breaker=Breaker(probes=3))
+
+    assert from_json(to_json(document), "rollout.json") == document
+    assert [str(version) for version in document.models] == [
+        "card-fraud@1", "card-fraud@2", "card-fraud@9", "card-fraud@3",
+    ]  # fmt: skip
+    assert str(remote(on_outage="fallback").variants[1].fallback) == "card-fraud@2"
+    assert remote().variants[1].fallback is None
+
+
+def test_a_rollout_from_before_there_were_endpoints_is_read():
+    raw = plain()
+    for each in (*raw["variants"], *raw["shadows"]):
+        del each["endpoint"]
+
+    assert read(raw) == split()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"name": ""}, "endpoint: name must be letters"),
+        ({"name": "a_b"}, "endpoint: name must be letters"),
+        ({"name": "x" * 64}, "endpoint: name must be letters"),
+        ({"target_variant": "-a"}, "target_variant must be letters"),
+        ({"inference_component": "a/b"}, "inference_component must be letters"),
+        ({"custom_attributes": "a\nb"}, "custom_attributes must be"),
+        ({"region": "http://x"}, "region must be"),
+        ({"fallback": "card-fraud@1"}, "fallback needs"),
+        ({"on_outage": "fallback", "fallback": "card-fraud"}, "endpoint: fallback: '' cannot be part"),
+        ({"budget_seconds": 31.0}, "budget_seconds must lie between 0.1 and 30"),
+        ({"budget_seconds": float("nan")}, "budget_seconds must lie"),
+        ({"budget_seconds": 1.0, "read_seconds": 2.0}, "read_seconds must lie between 0.05 and 1"),
+        ({"in_flight": 0}, "in_flight must lie between 1 and 64"),
+        ({"request_bytes": 6_291_457}, "request_bytes must lie between 1,000 and 6,291,456"),
+        ({"breaker": Breaker(errors=0.0)}, "breaker.errors must lie"),
+        ({"breaker": Breaker(least=21)}, "breaker.least must lie between 1 and 20"),
+    ],
+)
+def test_what_is_wrong_with_an_endpoint_is_named(settings, said):
+    with pytest.raises(ConfigurationError, match=f"variants: challenger: endpoint: .*{said}|challenger: {said}"):
+        check(remote(**settings))
+
+
+def test_an_endpoint_and_its_backend_come_together():
+    document = remote()
+    control, challenger = document.variants
+    for changed in (replace(challenger, backend="xgboost"), replace(challenger, endpoint=None)):
+        with pytest.raises(ConfigurationError, match="endpoint must be given with the backend"):
+            check(replace(document, variants=(control, changed)))
+
+
+def test_all_endpoints_together_keep_a_batch_waiting_no_longer_than_one_might():
+    document = remote(budget_seconds=20.0)
+    control, challenger = document.variants
+    both = (replace(control, backend="sagemaker", endpoint=challenger.endpoint), challenger)
+
+    check(document)
+    with pytest.raises(ConfigurationError, match="may sum to 30 at most"):
+        check(replace(document, variants=both))
 
 
 def test_a_challenger_without_cards_has_no_place_and_the_control_has():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.endpoint import Endpoint
 from models.manifest import Policy
 from models.registry import Version
 from models.rollout import Changed, Shadow, check, first
@@ -255,3 +256,18 @@ def test_whatever_is_done_the_rollout_is_sane_and_a_ramp_moves_cards_between_one
             moved = [{each.source.variant, each.target.variant} for each in difference(was, document).moves]
             assert len(moved) <= 1
             assert all(was.control.name in pair for pair in moved)
+
+
+def test_a_version_runs_where_it_ran_when_it_is_ramped_and_promoted():
+    shadowed = shadow(start(), TWO, BY)
+    endpoint = Endpoint("fraud")
+    shadowed = replace(shadowed, shadows=(replace(shadowed.shadows[0], backend="sagemaker", endpoint=endpoint),))
+
+    ramped = ramp(shadowed, str(TWO), 0.3, BY)
+    promoted = promote(ramped, TWO, BY)
+
+    assert check(ramped).variants[1].endpoint == endpoint
+    assert (check(promoted).control.backend, promoted.control.endpoint) == ("sagemaker", endpoint)
+    with pytest.raises(ConfigurationError, match="card-fraud@3 is served by no endpoint"):
+        promote(promoted, THREE, BY)
+    assert check(promote(ramp(promoted, str(THREE), 0.1, BY), THREE, BY)).control.backend == "xgboost"

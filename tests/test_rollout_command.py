@@ -12,7 +12,7 @@ from fraudstream.__main__ import app
 from fraudstream.commands.rollout import parse_share
 from models.artifact import read_directory
 from models.folder import FolderStore
-from models.manifest import MANIFEST_FILE, from_json, to_json
+from models.manifest import MANIFEST_FILE, Member, from_json, to_json
 from models.registry import Registry
 from models.rollout_store import RolloutStore
 from models.sandbox import Sandbox
@@ -396,3 +396,38 @@ def test_the_commands_work_on_s3(run, files, s3):
     assert answer(run("ramp", "card-fraud@2", "5%", "--json", *store))["written"] is True
     assert answer(run("rollback", "--json", *store))["rollout"]["epoch"] == 3
     assert len(answer(run("history", "--json", *store))) == 3
+
+
+def test_a_variant_at_an_endpoint_is_set_by_a_file_shown_and_only_replaced_by_a_file(run, tmp_path):
+    def file(**endpoint):
+        path = tmp_path / "wanted.json"
+        served = {"backend": "sagemaker", "endpoint": {"name": "fraud", **endpoint}}
+        path.write_text(json.dumps({"variants": [{"name": "champion", "version": "card-fraud@1", **served}]}))
+        return str(path)
+
+    assert run("set", file()).exit_code == 0
+    assert "sagemaker: fraud" in run("show").output
+    assert "champion: endpoint fraud → other settings" in run("set", file(in_flight=8)).output
+    for settings, said in (
+        ({"in_flight": 0}, "variants: champion: endpoint: in_flight must lie between 1 and 64"),
+        ({"speed": 3}, "there is no field"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            run("set", file(**settings))
+    with pytest.raises(ConfigurationError, match="card-fraud@2 is served by no endpoint, and champion is"):
+        run("promote", "card-fraud@2")
+
+
+def test_an_ensemble_is_not_let_to_an_endpoint(run, registry, files, tmp_path):
+    manifest = from_json(files[MANIFEST_FILE], "manifest")
+    ours = {"a.ubj": files["model.ubj"], "b.ubj": files["model.ubj"]}
+    known = dict.fromkeys(ours, manifest.files["model.ubj"])
+    members = tuple(Member(name, 0.5) for name in ours)
+    made = replace(manifest, version="two", members=members, files=known)
+    registry.publish({**ours, MANIFEST_FILE: to_json(made)})
+    served = {"backend": "sagemaker", "endpoint": {"name": "fraud"}}
+    path = tmp_path / "wanted.json"
+    path.write_text(json.dumps({"variants": [{"name": "champion", "version": "card-fraud@two", **served}]}))
+
+    with pytest.raises(ConfigurationError, match="card-fraud@two has 2 members"):
+        run("set", str(path))

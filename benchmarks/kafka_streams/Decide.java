@@ -43,7 +43,8 @@ final class Decide implements Processor<byte[], byte[], byte[], byte[]> {
         out.clear();
         out.string(model.text.getProperty("salt_id"));
         out.real(1);
-        out.raw(new byte[6]); // no shadow, not degraded, no fallback reason, no replay, no duplicate, no reason codes
+        // no shadow, not degraded, no fallback reason, replay, duplicate, reason codes or endpoint
+        out.raw(new byte[8]);
         saltAndRest = out.copy();
     }
 

@@ -12,9 +12,10 @@ from consumer.settings import WorkerSettings
 from consumer.wire import input_fields
 from fraudstream.commands.rollout_text import print_change, print_json, print_lines
 from fraudstream.commands.store import store_settings, trusted_models
+from models.endpoint import check_servable
 from models.manifest import Manifest
 from models.registry import Registry, Version, registry_at
-from models.rollout import Document, check
+from models.rollout import Document, check, served
 from models.rollout_changes import By
 from models.rollout_difference import difference
 from models.rollout_store import RolloutStore
@@ -90,6 +91,7 @@ def make(rollouts: Rollouts, decide: Decide, request: Request) -> Change:
     if not request.as_json:
         print_change(now, document)
     if is_new:
+        _check_endpoints(rollouts.registry, document)
         _load_what_is_new(rollouts, now, document)
     if is_new and not request.dry_run:
         _write(rollouts.kept, document, etag)
@@ -116,6 +118,13 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError) as error:
         raise ConfigurationError("nobody knows who you are here: say who changes the rollout, with --by") from error
+
+
+def _check_endpoints(registry: Registry, document: Document) -> None:
+    """Raise ConfigurationError where an endpoint could not score as the version does that it is to serve."""
+    for each in served(document):
+        if each.endpoint is not None:
+            check_servable(registry.manifest(each.model))
 
 
 def _load_what_is_new(rollouts: Rollouts, now: Document | None, document: Document) -> None:

@@ -23,7 +23,8 @@ def print_document(document: Document) -> None:
         table.add_column(heading, justify="right" if heading == "cards" else "left", overflow="fold")
     for each in served(document):
         cards, buckets = (percent(each.share), _ranges(each)) if isinstance(each, Variant) else ("shadow", "")
-        table.add_row(each.name, each.version, each.backend, cards, buckets)
+        backend = each.backend if each.endpoint is None else f"{each.backend}: {each.endpoint.name}"
+        table.add_row(each.name, each.version, backend, cards, buckets)
     facts = Table(box=None, pad_edge=False, show_header=False)
     changed = document.changed
     for label, text in (
