@@ -19,6 +19,7 @@ from fraudstream.commands.options import with_settings
 from fraudstream.commands.produce import produce
 from fraudstream.commands.replay import replay
 from fraudstream.commands.rollout import rollout
+from fraudstream.commands.sagemaker import sagemaker
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
 from fraudstream.commands.train import train
@@ -36,6 +37,7 @@ app.command()(demo)
 app.command()(train)
 app.add_typer(models, name="models")
 app.add_typer(rollout, name="rollout")
+app.add_typer(sagemaker, name="sagemaker")
 app.command()(produce)
 app.command()(tail)
 app.command()(with_settings(explain))
