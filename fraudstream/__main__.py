@@ -21,6 +21,7 @@ from fraudstream.commands.replay import replay
 from fraudstream.commands.retrain import SETTINGS as RETRAIN_SETTINGS
 from fraudstream.commands.retrain import retrain
 from fraudstream.commands.rollout import rollout
+from fraudstream.commands.sagemaker import sagemaker
 from fraudstream.commands.score import score
 from fraudstream.commands.tail import tail
 from fraudstream.commands.topics import SETTINGS as TOPICS_SETTINGS
@@ -40,6 +41,7 @@ app.command()(demo)
 app.command()(train)
 app.add_typer(models, name="models")
 app.add_typer(rollout, name="rollout")
+app.add_typer(sagemaker, name="sagemaker")
 app.command()(with_settings(topics, TOPICS_SETTINGS))
 app.command()(produce)
 app.command()(tail)
