@@ -254,7 +254,7 @@ class EndpointScorer:
             else:
                 return _Reply((*tried, None), scores[len(head) : len(head) + len(lines)], invocation)
             longest = THROTTLED_PAUSE_SECONDS if tried[-1] is Fault.THROTTLED else PAUSE_SECONDS
-            pause = random.uniform(0, longest)  # noqa: S311 - it spreads workers out, and hides nothing
+            pause = random.uniform(0, longest)  # noqa: S311 - it spreads workers out # nosec B311
             late = self._clock() + pause >= deadline
             if late or len(tried) == ATTEMPTS or tried[-1] not in TRIED_AGAIN or given_up.wait(pause):
                 return _Reply(tuple(tried))

@@ -19,12 +19,11 @@ from typer.testing import CliRunner
 
 from deploy.sagemaker import apply, transform
 from deploy.sagemaker.aws import Account, call
-from deploy.sagemaker.pack import pack, upload
+from deploy.sagemaker.pack import MODEL_NAME, pack, upload
 from deploy.sagemaker.plan import Wish, plan
 from fraudstream.__main__ import app
 from models.artifact import from_files
 from models.boosting import xgboost as xgb
-from models.container import MODEL_NAME
 from models.registry import Registry, Version
 from models.rollout import Changed, Shadow, first
 from models.rollout_changes import By, ramp

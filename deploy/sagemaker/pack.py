@@ -6,13 +6,15 @@ import tarfile
 from dataclasses import dataclass
 from hashlib import sha256
 
-from models.container import MODEL_NAME, container_model
+from models.container import container_model
 from models.model import Model
 from models.registry import Version
 from models.store import ConflictError, ObjectStore
 from schemas.errors import ConfigurationError
 
 PREFIX = "sagemaker"
+MODEL_NAME = "xgboost-model"
+"""What the container's documentation calls the file inside model.tar.gz."""
 
 
 @dataclass(frozen=True, slots=True)
