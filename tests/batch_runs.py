@@ -49,7 +49,7 @@ def decided(path):
 
 def comparable(record):
     """A decision, of the stream or of a file, as far as the same row must be decided alike by both."""
-    where = {"source", "decision_id", "decided_at", "replay", "shadow"}
+    where = {"source", "decision_id", "decided_at", "replay", "shadow", "duplicate_of"}
     plain = {name: value for name, value in record.items() if name not in where}
     plain["event_time"] = milliseconds(plain["event_time"])
     return plain

@@ -1,10 +1,9 @@
 """`fraudstream retrain`: a request becomes a successor that watches, once, whatever happens meanwhile."""
 
-import contextlib
 import json
 import shutil
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -30,6 +29,7 @@ from models.registry import Registry, Version
 from models.rollout import Changed, first
 from models.rollout_changes import By
 from models.rollout_store import RolloutStore
+from models.sandbox import Sandbox
 from models.signature import sign_directory
 from models.train import TrainingSettings, train_to
 from producer import sample_path
@@ -113,13 +113,32 @@ def run(ask, cluster, store, home, sandbox, tmp_path, monkeypatch):
     monkeypatch.setenv("FRAUDSTREAM_GROUP", ask.topic)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("LOGNAME", "alice")
-    monkeypatch.setattr("models.sandbox.Sandbox", lambda: contextlib.nullcontext(sandbox))
+    monkeypatch.setattr("models.sandbox.Sandbox", lambda: Shared(sandbox))
 
     def call(*words, data="drifted"):
         given = ("--data", str(home / f"{data}.parquet")) if data else ()
         return CliRunner().invoke(app, ["retrain", *given, *words], catch_exceptions=False)
 
     return call
+
+
+@dataclass
+class Shared:
+    """The sandbox of all tests, which nobody closes before their end."""
+
+    sandbox: Sandbox
+
+    def check(self, files, source):
+        self.sandbox.check(files, source)
+
+    def close(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
 
 
 class Killed(BaseException):
