@@ -39,7 +39,7 @@ def verdict_on(records, decided, now):
         lineages=(rollout().arms[0].lineage,),
         reasons={},
     )
-    return Verdict(decisions, rows, {}, {})
+    return Verdict(decisions, rows, {}, {}, ())
 
 
 class Topic:

@@ -67,7 +67,7 @@ def loader_of(store, sandbox, monkeypatch, fake, metrics):
     shared = Trials()
     shared._sandbox = sandbox
     shared.close = lambda: None
-    monkeypatch.setattr("consumer.loading.Trials", lambda: shared)
+    monkeypatch.setattr("consumer.trusted.Trials", lambda: shared)
 
     def make(**settings):
         given = {"input_format": "json", "sagemaker_url": fake.url} | settings
@@ -175,11 +175,12 @@ def test_a_shadow_at_an_endpoint_scores_and_where_it_cannot_nothing_is_held(load
     serving = loader_of().load(replace(made, shadows=(shadow,)))
     results = []
     runner = ShadowRunner(serving.shadows, 10, lambda _, result: results.append(result))
-    columns = serving.reader.read([transaction(number) for number in range(5)])
+    payloads = [transaction(number) for number in range(5)]
+    columns = serving.reader.read(payloads)
 
-    scores = runner.take(runner.begin(columns), np.arange(5))
+    scores = runner.take(runner.begin(columns, payloads), np.arange(5))
     fake.break_with("down")
-    nothing = runner.take(runner.begin(columns), np.arange(5))
+    nothing = runner.take(runner.begin(columns, payloads), np.arange(5))
     runner.close()
 
     assert results == ["scored", "failed"]

@@ -220,7 +220,8 @@ def test_a_registry_that_is_away_holds_up_the_stream_and_makes_no_dead_letter(fa
         wait_until(lambda: stream.committed() == 200)
         answers.status = 503
         stream.publish(renumbered)
-        wait_until(lambda: len(lines_of(worker, "unavailable")) > 1)
+        wait_until(lambda: lines_of(worker, "unavailable"))
+        wait_until(lambda: "fraudstream_held 1.0" in worker_metrics(worker))
         waiting_at = stream.committed()
         answers.status = None
         decisions = [json.loads(message.value()) for message in stream.read(stream.decisions, 1, 400)]
