@@ -7,6 +7,7 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from consumer.faults import refused
+from consumer.patience import patiently
 
 Operations = frozenset[str] | None
 """The names of what is allowed, such as READ; None where the brokers do not tell."""
@@ -22,8 +23,12 @@ def on_topics(admin: AdminClient, topics: Sequence[str], seconds: float) -> dict
 
 def on_group(admin: AdminClient, group: str, seconds: float) -> Operations:
     """What we may do with a consumer group, whether it exists or not."""
-    answers = admin.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=seconds)
-    return _operations(answers[group].result)
+
+    def ask() -> Any:
+        answers = admin.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=seconds)
+        return answers[group].result()
+
+    return _operations(lambda: patiently(ask, seconds))  # on brokers that have just started no group has a coordinator
 
 
 def _operations(ask: Callable[[], Any]) -> Operations:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -79,10 +80,18 @@ class Prometheus:
     def running(self):
         server = Server(self._command, self._log)
         try:
-            server.wait_until(lambda: is_listening(self.port))
+            server.wait_until(self._is_ready)
             yield self
         finally:
             server.stop()
+
+    def _is_ready(self):
+        """It listens before it has read what it has stored, and answers 503 until then."""
+        if not is_listening(self.port):
+            return False
+        with contextlib.suppress(HTTPError), urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=10):
+            return True
+        return False
 
     def answer(self, expression):
         """The series that it evaluates to: (labels, value)."""
