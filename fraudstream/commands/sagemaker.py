@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Option("--endpoint", help="Name of the endpoint.", show_default=False)]
 Region = Annotated[str | None, typer.Option(help="AWS region. [default: that of AWS's own settings]")]
+Role = Annotated[str, typer.Option(help="ARN of the role that SageMaker takes on to read the models.")]
+Image = Annotated[str, typer.Option(help="The XGBoost image of your region, 3.0 or newer.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, and do nothing.")]
 Kind = Annotated[str, typer.Option("--shift", help="all-at-once, canary or linear.")]
 Step = Annotated[int, typer.Option("--step-percent", help="Of the capacity: the canary, or each step.")]
@@ -44,8 +46,8 @@ sagemaker = typer.Typer(
 @sagemaker.command()
 def deploy(
     endpoint: Name,
-    role: Annotated[str, typer.Option(help="ARN of the role that SageMaker takes on to read the models.")],
-    image: Annotated[str, typer.Option(help="The XGBoost image of your region, 3.0 or newer.")],
+    role: Role,
+    image: Image,
     rollout: Annotated[bool, typer.Option("--rollout", help="All variants of the rollout that is in force.")] = False,
     model: Annotated[str | None, typer.Option(help="NAME@VERSION alone instead.", show_default=False)] = None,
     instance_type: Annotated[str, typer.Option(help="Of each variant.")] = "ml.m5.large",
@@ -212,8 +214,8 @@ def batch_transform(
     model: Annotated[str, typer.Option(help="NAME@VERSION.")],
     source: Annotated[str, typer.Option("--in", help="s3://bucket/prefix of CSV files: id, then the features.")],
     target: Annotated[str, typer.Option("--out", help="s3://bucket/prefix for the results: id, score.")],
-    role: Annotated[str, typer.Option(help="ARN of the role that SageMaker takes on.")],
-    image: Annotated[str, typer.Option(help="The XGBoost image of your region, 3.0 or newer.")],
+    role: Role,
+    image: Image,
     instance_type: Annotated[str, typer.Option(help="Of the job.")] = "ml.m5.xlarge",
     instances: Annotated[int, typer.Option(help="Of the job.")] = 1,
     name: Annotated[str | None, typer.Option(help="Of the job. [default: by the model and the time]")] = None,

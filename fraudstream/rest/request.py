@@ -7,12 +7,12 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+from fraudstream.transaction_file import LARGEST
 from schemas.errors import InvalidRecordError
 
 PUBLIC_ROW = ("Time", *(f"V{number}" for number in range(1, 29)), "amount")
 """A row of the public card data, in its own order: 30 numbers, the first of which no model of ours uses."""
 
-LARGEST = float(np.finfo(np.float32).max)
 LARGEST_BODY = 100_000
 """Bytes; a transaction takes less than a thousand."""
 
