@@ -28,7 +28,6 @@ from benchmarks.chaos.scenarios import fence
 from benchmarks.chaos.stage import PARTITIONS, SESSION_SECONDS, Setting, Stage
 from benchmarks.report import markdown_row, origin, put_into
 from deploy.kafka.broker import running_broker
-from fraudstream.committed import consumer_of
 from producer.encode import encode_avro
 from producer.publish import Pace, Publisher, send_at_pace
 from schemas.errors import FraudstreamError
@@ -108,7 +107,7 @@ class Load:
 
     def _listen(self) -> None:
         topic = self._stage.settings.decisions_topic
-        with closing(consumer_of(self._stage.connection, f"{topic}.ear")) as consumer:
+        with closing(self._stage.connection.reader(f"{topic}.ear")) as consumer:
             consumer.assign([TopicPartition(topic, each, 0) for each in range(PARTITIONS)])
             while not self._stopped.is_set():
                 messages = consumer.consume(1_000, 0.005)

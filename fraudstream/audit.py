@@ -20,8 +20,8 @@ from consumer.ranges import CLOCK_SKEW_MS, Extreme, Moment, Point, Span
 from consumer.records import RecordBatch
 from consumer.settings import Delivery, WorkerSettings
 from consumer.sheet import Decided, pack_place
-from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection, sentence
+from fraudstream.reading import read
 from schemas.errors import ConfigurationError, FraudstreamError
 
 Tell = Callable[[str, int, int], None]
@@ -48,8 +48,8 @@ def audit(connection: Connection, settings: WorkerSettings, question: Question, 
     """
     try:
         with (
-            closing(consumer_of(connection, settings.group)) as consumer,
-            closing(consumer_of(connection, settings.group, isolation="read_uncommitted")) as beyond,
+            closing(connection.reader(settings.group)) as consumer,
+            closing(connection.reader(settings.group, isolation="read_uncommitted")) as beyond,
         ):
             return _audit(connection, consumer, beyond, settings, question, tell)
     except KafkaException as error:

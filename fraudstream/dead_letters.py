@@ -20,8 +20,8 @@ from consumer.ranges import Extreme, Point, Span
 from consumer.redrive import Judged, Policy, judge
 from consumer.settings import WorkerSettings
 from consumer.wire import transaction_reader
-from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection, sentence
+from fraudstream.reading import read
 from schemas.columns import Reason
 from schemas.errors import FraudstreamError
 
@@ -137,7 +137,7 @@ class DeadLetters:
 
     @contextmanager
     def _consumer(self, topic: str) -> Iterator[Consumer]:
-        with closing(consumer_of(self._connection, self._settings.group)) as consumer, self._telling(f"topic {topic}"):
+        with closing(self._connection.reader(self._settings.group)) as consumer, self._telling(f"topic {topic}"):
             yield consumer
 
     @contextmanager

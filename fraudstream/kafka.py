@@ -1,6 +1,7 @@
 """Connect a command to Kafka: what is wrong is said in one sentence, and soon."""
 
 import time
+import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -31,12 +32,27 @@ class Connection:
         self.properties["bootstrap.servers"] = bootstrap_servers
         self._admin = make_client(AdminClient, self.properties | {"error_cb": self._complaints.append})
 
-    def consumer(self, given: Mapping[str, str], ours: Mapping[str, Any]) -> Consumer:
-        """A consumer of this cluster: ``ours`` over what all clients were given over ``given``.
+    def reader(
+        self,
+        group: str | None = None,
+        *,
+        given: Mapping[str, str] = NO_SETTINGS,
+        isolation: str = "read_committed",
+        reset: str = "error",
+    ) -> Consumer:
+        """A consumer that joins no group, commits nothing by itself and is told where partitions end.
 
+        It may ask what ``group`` has committed. ``given`` is what only consumers were given.
         Raises ConfigurationError for a property that librdkafka does not know.
         """
-        return make_client(Consumer, dict(given) | self.properties | dict(ours))
+        ours = {
+            "group.id": group or f"fraudstream-{uuid.uuid4().hex}",  # librdkafka asks for one in any case
+            "enable.auto.commit": False,
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+            "auto.offset.reset": reset,
+        }
+        return make_client(Consumer, dict(given) | self.properties | ours)
 
     def partitions(self, topic: str) -> list[int]:
         """The topic's partitions.

@@ -1,6 +1,5 @@
 """Make a data set to train on of what was scored and of what became known of it later."""
 
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -20,8 +19,8 @@ from consumer.settings import WorkerSettings
 from consumer.wire import roles_of, transaction_reader
 from drift.times import long
 from drift.windows import Timing
-from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection, sentence
+from fraudstream.reading import read
 from fraudstream.records import RecordReader, schemas_of
 from schemas.columns import BytesColumn, Columns, Reason
 from schemas.dataset import Dataset
@@ -104,7 +103,7 @@ class LabelledTraffic:
 
     def of(self, period: Period, tell: Tell) -> Labelled:
         """What there is of the period. Raises ConfigurationError where that is nothing, and as ``read`` does."""
-        with closing(consumer_of(self._connection, f"fraudstream-{uuid.uuid4().hex}")) as consumer:
+        with closing(self._connection.reader()) as consumer:
             labels = self._labels(consumer, period, tell)
             end = _end(period, labels)
             taken, seen, parts = set[bytes](), 0, list[pd.DataFrame]()

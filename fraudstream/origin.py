@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from consumer.ranges import CLOCK_SKEW_MS
 from consumer.settings import WorkerSettings
 from fraudstream.kafka import ANSWER_SECONDS, Connection, sentence
-from fraudstream.reading import bounded_consumer, to_the_end
+from fraudstream.reading import to_the_end
 from schemas.decision import place_of
 from schemas.errors import FraudstreamError
 
@@ -34,7 +34,7 @@ def find(connection: Connection, settings: WorkerSettings, identity: UUID) -> Or
     outputs = connection.partitions(settings.decisions_topic)
     if partition not in inputs:
         raise FraudstreamError(f"decision {identity}: topic {settings.input_topic} has no partition {partition}")
-    with closing(bounded_consumer(connection, settings)) as consumer:
+    with closing(connection.reader(given=settings.consumer_kafka)) as consumer:
         transaction = _record_at(consumer, settings.input_topic, partition, offset)
         # Where the counts agree, the worker keeps a decision in the partition of its transaction.
         candidates = [partition] if len(inputs) == len(outputs) else outputs

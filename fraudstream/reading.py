@@ -1,43 +1,44 @@
-"""Read what a topic holds now, and no further."""
+"""Read what a topic holds now, and no further; what the brokers say against it becomes one sentence."""
 
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 from confluent_kafka import OFFSET_BEGINNING as BEGINNING
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consumer import committed
+from consumer.ranges import Span
+from consumer.records import RecordBatch
 from consumer.settings import WorkerSettings
 from fraudstream.kafka import Connection, sentence
 
 _CHUNK = 5_000
 
 
-def bounded_consumer(connection: Connection, settings: WorkerSettings) -> Consumer:
-    """A consumer that belongs to no group and is told where partitions end."""
-    ours = {
-        "group.id": f"fraudstream-{uuid.uuid4().hex}",  # asked for by librdkafka; nothing is ever committed
-        "enable.auto.commit": False,
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "auto.offset.reset": "error",
-    }
-    return Consumer(settings.consumer_kafka | connection.properties | ours)
+def read(consumer: Consumer, topic: str, spans: Sequence[Span], moved: Callable[[int], None]) -> Iterator[RecordBatch]:
+    """As ``consumer.committed.read``; raises what ``sentence`` makes of a KafkaException."""
+    try:
+        yield from committed.read(consumer, topic, spans, moved)
+    except KafkaException as error:
+        raise sentence(error.args[0], f"topic {topic} cannot be read") from None
 
 
 def everything(connection: Connection, settings: WorkerSettings, topic: str) -> Iterator[Message]:
     """All committed records of the topic. Raises what ``Connection.partitions`` raises."""
     partitions = connection.partitions(topic)
-    with closing(bounded_consumer(connection, settings)) as consumer:
+    with closing(connection.reader(given=settings.consumer_kafka)) as consumer:
         consumer.assign([TopicPartition(topic, each, BEGINNING) for each in partitions])
         yield from to_the_end(consumer, len(partitions))
 
 
-def to_the_end(consumer: Consumer, partitions: int) -> Iterator[Message]:
-    """What is assigned, up to where each partition ends now. Raises NotPermittedError where it cannot be read."""
+def to_the_end(consumer: Consumer, partitions: int, *, follow: bool = False) -> Iterator[Message]:
+    """What is assigned, up to where each partition ends now, or for ever where ``follow`` asks for what comes then.
+
+    Raises NotPermittedError where it cannot be read.
+    """
     ended: set[int | None] = set()
-    while len(ended) < partitions:
-        for message in consumer.consume(_CHUNK, 0.2):
+    while follow or len(ended) < partitions:
+        for message in consumer.consume(_CHUNK, 0.1):
             error = message.error()
             if error is None:
                 yield message

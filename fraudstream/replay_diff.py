@@ -12,8 +12,8 @@ from consumer.ranges import CLOCK_SKEW_MS, Extreme, Moment, Point, Span
 from consumer.replay import Plan
 from consumer.scores import score_reader
 from consumer.settings import WorkerSettings
-from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection, sentence
+from fraudstream.reading import read
 from schemas.errors import FraudstreamError
 
 Tell = Callable[[str, int, int], None]
@@ -37,7 +37,7 @@ class ReplayDiff:
 
         Raises ConfigurationError, NotPermittedError or FraudstreamError with what the brokers say.
         """
-        with closing(consumer_of(self._connection, self._replayed.group)) as consumer:
+        with closing(self._connection.reader(self._replayed.group)) as consumer:
             try:
                 return self._run(consumer, tell)
             except KafkaException as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaException
 
@@ -67,8 +66,7 @@ class Replaying:
     @contextmanager
     def _consumer(self, group: str, isolation: str = "read_committed") -> Iterator[Consumer]:
         """Reads and commits offsets of ``group`` from outside; it joins nothing."""
-        ours: dict[str, Any] = {"group.id": group, "enable.auto.commit": False, "isolation.level": isolation}
-        with closing(Consumer(self._connection.properties | ours)) as consumer:
+        with closing(self._connection.reader(group, isolation=isolation)) as consumer:
             try:
                 yield consumer
             except KafkaException as error:

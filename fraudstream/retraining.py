@@ -11,8 +11,8 @@ from consumer.patience import patiently
 from consumer.ranges import Span
 from consumer.settings import WorkerSettings
 from drift.retrain import Request, decode
-from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection, sentence
+from fraudstream.reading import read
 from schemas.errors import FraudstreamError, InvalidRecordError
 
 
@@ -60,7 +60,7 @@ class Requests:
 
     @contextmanager
     def _consumer(self) -> Iterator[Consumer]:
-        with closing(consumer_of(self._connection, self.group)) as consumer:
+        with closing(self._connection.reader(self.group)) as consumer:
             try:
                 yield consumer
             except KafkaException as error:

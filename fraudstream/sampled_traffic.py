@@ -1,6 +1,5 @@
 """Read from the sample topic what a model scored in a stretch of event time."""
 
-import uuid
 from collections.abc import Callable
 from contextlib import closing
 
@@ -13,8 +12,8 @@ from drift.intake import Intake
 from drift.period import Period
 from drift.sampled_period import SampledPeriod
 from drift.windows import Timing
-from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection, sentence
+from fraudstream.reading import read
 from schemas.errors import InvalidRecordError
 from schemas.feature_sample import decode
 
@@ -33,7 +32,7 @@ def sampled_traffic(
     seen = SampledPeriod(topic, *model, start, end)
     lead = Timing().lead
     intake = Intake(settings.input_topic, lead)
-    with closing(consumer_of(connection, f"fraudstream-{uuid.uuid4().hex}")) as consumer:
+    with closing(connection.reader()) as consumer:
         try:
             # No event is believed that is further ahead of the clock; but it may be sampled any time afterwards.
             stretches = spans(consumer, topic, connection.partitions(topic), Moment(start - lead), Extreme.END)

@@ -63,7 +63,7 @@ def test_a_token_is_a_signed_request_to_connect_to_the_clusters_of_the_region():
         lambda: make_consumer(SETTINGS),
         lambda: producer_maker(SETTINGS)({}),
         lambda: admin_client(SETTINGS),
-        lambda: connect(SETTINGS).consumer({}, {"group.id": "g"}),
+        lambda: connect(SETTINGS).reader("g"),
     ],
     ids=["consumer", "producer", "admin client", "consumer of a command"],
 )

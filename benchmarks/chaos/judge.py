@@ -14,7 +14,7 @@ from benchmarks.chaos.stage import PARTITIONS, Stage
 from consumer.audit import Audit
 from consumer.sheet import Anomaly
 from fraudstream.audit import add_sources
-from fraudstream.committed import consumer_of, read
+from fraudstream.reading import read
 from schemas.errors import FraudstreamError
 
 UNSEEN = "never seen"
@@ -47,7 +47,7 @@ def seen_live(stage: Stage) -> dict[str, int]:
 def _audit(stage: Stage, seen: Seen) -> Counter[Anomaly]:
     spans = stage.ends(stage.topics[0])
     found = Audit(spans, range(PARTITIONS))
-    with closing(consumer_of(stage.connection, f"{stage.settings.group}.judge")) as consumer:
+    with closing(stage.connection.reader(f"{stage.settings.group}.judge")) as consumer:
         for batch in read(consumer, stage.topics[0], spans, lambda _steps: None):
             add_sources(found, batch)
     seen.tell(found)

@@ -15,7 +15,6 @@ from consumer.records import RecordBatch
 from consumer.settings import WorkerSettings
 from consumer.sheet import Decided
 from fraudstream.audit import Intake
-from fraudstream.committed import consumer_of
 from fraudstream.kafka import Connection
 
 _CHUNK = 5_000
@@ -65,7 +64,7 @@ class Onlooker(threading.Thread):
 
     def run(self) -> None:
         """Read until the ends are known and reached."""
-        with closing(consumer_of(self._connection, f"{self._settings.group}.onlooker")) as consumer:
+        with closing(self._connection.reader(f"{self._settings.group}.onlooker")) as consumer:
             consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in self._reached])
             while not self._done():
                 first = consumer.poll(0.1)

@@ -18,8 +18,8 @@ from consumer.settings import WorkerSettings
 from deploy.kafka.broker import Broker
 from deploy.toxiproxy.server import Link
 from fraudstream.audit import spans_of
-from fraudstream.committed import consumer_of, read
 from fraudstream.kafka import Connection
+from fraudstream.reading import read
 from producer.transactions import TransactionSource
 from schemas.errors import FraudstreamError
 
@@ -73,7 +73,7 @@ class Stage:
         self.crew = Crew([*self.options, *way, "--model", str(setting.model), *_WORKER], home, sabotage)
         self.loader = Loader(self.connection.properties, self.settings.input_topic, setting.source)
         self.onlooker = Onlooker(self.connection, self.settings, PARTITIONS)
-        self._observer = consumer_of(self.connection, self.settings.group, isolation="read_uncommitted")
+        self._observer = self.connection.reader(self.settings.group, isolation="read_uncommitted")
         self._done = 0
 
     @property
@@ -174,7 +174,7 @@ class Stage:
             rest = [Span(span.partition, committed[span.partition], span.stop) for span in self.ends(self.topics[0])]
             if sum(map(len, rest)) > BATCH_SIZE:
                 return False
-            with closing(consumer_of(self.connection, self.settings.group)) as consumer:
+            with closing(self.connection.reader(self.settings.group)) as consumer:
                 return next(read(consumer, self.topics[0], rest, lambda _steps: None), None) is None
         return False
 

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,7 +15,7 @@ import msgspec
 import typer
 from confluent_kafka import OFFSET_BEGINNING as BEGINNING
 from confluent_kafka import OFFSET_END as END
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -25,12 +24,11 @@ from consumer.settings import WorkerSettings
 from fraudstream.commands.connection import Bootstrap, Config, Properties, Registry, connect, settings_of
 from fraudstream.conditions import Condition, parse_condition
 from fraudstream.kafka import ANSWER_SECONDS, Connection, sentence
+from fraudstream.reading import to_the_end
 from fraudstream.record_table import make_table
 from fraudstream.records import RecordReader, schemas_of
 from schemas.errors import InvalidRecordError
 from schemas.load import load_file
-
-_CHUNK = 1_000
 
 
 def tail(
@@ -122,25 +120,10 @@ def _messages(
     connection: Connection, settings: WorkerSettings, topic: str, partitions: list[int], start: str, follow: bool
 ) -> Iterator[Message]:
     """The records of a topic from ``start`` on: for ever, or until every partition has been read to its end."""
-    ours = {
-        "group.id": f"fraudstream-tail-{uuid.uuid4().hex}",  # asked for by librdkafka; nothing is ever committed to it
-        "enable.auto.commit": False,
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "auto.offset.reset": "earliest",  # an offset that retention has passed: what is left
-    }
-    with closing(connection.consumer(settings.consumer_kafka, ours)) as consumer:
+    # An offset that retention has passed: what is left is shown.
+    with closing(connection.reader(given=settings.consumer_kafka, reset="earliest")) as consumer:
         consumer.assign(_starts(consumer, topic, partitions, start))
-        unfinished = set(partitions)
-        while follow or unfinished:
-            for message in consumer.consume(_CHUNK, 0.1):
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its only name
-                    unfinished.discard(message.partition())
-                elif not error.retriable():
-                    raise sentence(error, f"topic {topic} cannot be read")
+        yield from to_the_end(consumer, len(partitions), follow=follow)
 
 
 def _starts(consumer: Consumer, topic: str, partitions: list[int], start: str) -> list[TopicPartition]:
