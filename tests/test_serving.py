@@ -2,7 +2,6 @@
 
 import gc
 import json
-import time
 import weakref
 
 import numpy as np
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client import CollectorRegistry
 from served import described, document, m
+from worker_stream import wait_until
 
 from consumer.decide import Bounds, Reasons, Roles, Source, decide
 from consumer.in_force import InForce
@@ -309,13 +309,6 @@ def test_what_served_is_freed_after_the_swap_without_the_collector(loader):
         wait_until(lambda: control() is None)
     finally:
         gc.enable()
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_bytes_that_passed_their_trial_are_not_tried_again(small_models, monkeypatch):

@@ -3,10 +3,10 @@
 import fcntl
 import multiprocessing
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from worker_stream import wait_until
 
 from models.folder import FolderStore
 from models.s3 import S3Store
@@ -216,13 +216,6 @@ def test_a_replacement_waits_for_another_process_and_then_sees_what_that_did(tmp
         with pytest.raises(ConflictError):
             replacing.result(10)
     assert store.get("rollout").content == b"early"
-
-
-def wait_until(happens):
-    deadline = time.monotonic() + 10
-    while not happens():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def test_a_half_written_file_in_a_folder_is_no_key(tmp_path):

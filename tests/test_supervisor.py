@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Message
+from worker_stream import wait_until
 
 from consumer.delivery import Messages, Outbox
 from consumer.in_hand import InHand
@@ -108,13 +109,6 @@ def start():
     for process in processes:
         process.kill()
         process.join()
-
-
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_the_pause_doubles_up_to_half_a_minute():

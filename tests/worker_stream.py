@@ -259,7 +259,7 @@ def ids_of(decisions):
     return Counter(record["transaction_id"] for _, record in decisions)
 
 
-def wait_until(condition, seconds=30):
+def wait_until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
