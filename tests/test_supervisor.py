@@ -117,8 +117,8 @@ def wait_until(condition, seconds=60):
         time.sleep(0.02)
 
 
-def test_the_pause_doubles_up_to_half_a_minute():
-    assert [pause_after(failures) for failures in (1, 2, 3, 20)] == [0.2, 0.4, 0.8, 30.0]
+def test_the_pause_doubles_up_to_the_longest():
+    assert [pause_after(failures, longest=30.0) for failures in (1, 2, 3, 2_000)] == [0.2, 0.4, 0.8, 30.0]
 
 
 def test_a_killed_worker_is_restarted_in_its_slot(tmp_path, start):
