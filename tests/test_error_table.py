@@ -105,8 +105,7 @@ def place(settings):
     consumer.close()
 
 
-@pytest.fixture
-def publish(cluster, settings, place):
+def publishing(cluster, settings, place):
     """A function that publishes through one delivery, whose next request of a kind shall meet an error."""
     delivery = ExactlyOnce(producer_maker(settings), next(SLOTS))
 
@@ -121,7 +120,12 @@ def publish(cluster, settings, place):
         delivery.publish(Outbox([Messages("out", 0, [{"value": b"1", "key": None}])]), place)
 
     publish.delivery = delivery
-    yield publish
+    return publish
+
+
+@pytest.fixture
+def publish(cluster, settings, place):
+    yield publishing(cluster, settings, place)
     cluster.forget_failures()
 
 
@@ -174,3 +178,17 @@ def test_brokers_that_are_away_for_a_moment_are_waited_for(publish, cluster):
     publish()
 
     assert publish.delivery.replacements == 0
+
+
+def test_brokers_that_are_away_for_longer_than_a_message_waits_cost_a_producer(cluster, settings, place):
+    impatient = settings.model_copy(update={"producer_kafka": {"message.timeout.ms": "500"}})
+    publish = publishing(cluster, impatient, place)
+    publish.delivery.open()
+    cluster.set_down()
+    threading.Timer(1.5, cluster.set_up).start()
+    with pytest.raises(PublishError):
+        publish()
+    publish()
+    publish()
+
+    assert publish.delivery.replacements == 1
