@@ -282,7 +282,8 @@ class Loop:
         """Be the member again that we were, with another consumer. Raises ConfigurationError when that has a rival."""
         self._delivery.fences.count()
         log.warning("member_fenced", partitions=sorted(self._assigned))
-        self._consumer.close()  # which revokes what it still had
+        self._consumer.close()
+        self._lose(self._assigned.copy())  # if that was not done yet: what was read from them is not ours any more
         self._consumer = self._places.consumer = self._make_consumer()
         self._join()
 
@@ -316,10 +317,13 @@ class Loop:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
         consumer.incremental_unassign(partitions)
-        self._assigned.difference_update(p.partition for p in partitions)
-        self._moved([p.partition for p in partitions])
+        self._lose({p.partition for p in partitions})
+
+    def _lose(self, numbers: Collection[int]) -> None:
+        self._assigned.difference_update(numbers)
+        self._moved(numbers)
         self._due &= self._assigned
         self._stopped &= self._assigned
         if self._prepared is not None:
             self._prepared, self._rewind_due = None, True
-        log.info("revoked", partitions=sorted(p.partition for p in partitions))
+        log.info("revoked", partitions=sorted(numbers))
