@@ -43,8 +43,9 @@ class _Slot:
     failures: int = 0
 
 
-def pause_after(failures: int, longest: float) -> float:
-    """Seconds before the next start after so many failures in a row: doubling, up to ``longest``."""
+def pause_after(failures: int, exit_code: int) -> float:
+    """Seconds before the next start after so many failures in a row, the last with this code: doubling, up to a limit."""
+    longest = OUTAGE_PAUSE_SECONDS if exit_code == os.EX_TEMPFAIL else LONGEST_PAUSE_SECONDS
     return min(longest, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
 
 
@@ -95,8 +96,7 @@ class Supervisor:
         if -code in CRASHES:
             self._suspect(slot)
         slot.failures = 1 if now - slot.started > FORGIVEN_AFTER_SECONDS else slot.failures + 1
-        longest = OUTAGE_PAUSE_SECONDS if code == os.EX_TEMPFAIL else LONGEST_PAUSE_SECONDS
-        slot.restart_at = now + pause_after(slot.failures, longest)
+        slot.restart_at = now + pause_after(slot.failures, code)
         log.warning("worker_fell", slot=slot.settings.slot_id, exit_code=code, restart_in=slot.restart_at - now)
         return 0
 
