@@ -44,7 +44,7 @@ class _Slot:
 
 
 def pause_after(failures: int, exit_code: int) -> float:
-    """Seconds before the next start after so many failures in a row, the last with this code: doubling, up to a limit."""
+    """Seconds before the next start after so many failures in a row, the last of them with this exit code."""
     longest = OUTAGE_PAUSE_SECONDS if exit_code == os.EX_TEMPFAIL else LONGEST_PAUSE_SECONDS
     return min(longest, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
 
