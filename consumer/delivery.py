@@ -1,7 +1,6 @@
 """Publish what was decided together with the offsets it was decided from, or publish nothing."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,11 +10,11 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from consumer.faults import Fault, classify
+from consumer.fences import Fences
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 
 log = structlog.get_logger()
 
-FENCES_A_MINUTE = 3
 COMMIT_SECONDS = 30.0
 """Not below ``transaction.timeout.ms``: past it the broker has aborted the transaction anyway."""
 
@@ -77,7 +76,7 @@ class Delivery(Protocol):
     """How an outbox and the offsets behind it reach the broker."""
 
     replacements: int
-    fences: int
+    fences: Fences
 
     def open(self) -> None:
         """Get ready to publish, before the consumer subscribes."""
@@ -105,9 +104,8 @@ class ExactlyOnce:
         self._ids = (f"{slot_id}.a", f"{slot_id}.b")
         self._producers: list[Producer] = []
         self._turn = 0
-        self._fences: deque[float] = deque(maxlen=FENCES_A_MINUTE)
         self.replacements = 0
-        self.fences = 0
+        self.fences = Fences(slot_id)
 
     def open(self) -> None:
         """Initialise both producers: this fences whoever had the slot and aborts what it left open."""
@@ -138,24 +136,11 @@ class ExactlyOnce:
                 self._producers[turn].abort_transaction(COMMIT_SECONDS)
         if fault is Fault.NOT_PERMITTED:
             raise _not_permitted(error, self._ids[turn]) from error
-        if fault is Fault.SLOT_TAKEN:
-            raise self._slot_taken("it is the member of the group that we were") from error
         if fault is Fault.FENCED:
-            self._count_fence()
+            self.fences.count()
         with suppress(KafkaException):  # nothing is lost with it: it is thrown away
             self._producers[turn].purge(in_flight=True)
         self._producers[turn] = self._initialised(self._ids[turn])
-
-    def _count_fence(self) -> None:
-        self.fences += 1
-        self._fences.append(time.monotonic())
-        if len(self._fences) == FENCES_A_MINUTE and self._fences[-1] - self._fences[0] < 60:
-            raise self._slot_taken(f"it fenced this one {FENCES_A_MINUTE} times within a minute")
-
-    def _slot_taken(self, sign: str) -> ConfigurationError:
-        return ConfigurationError(
-            f"slot {self._slot_id} is used by another live process: {sign}; give each process a slot of its own"
-        )
 
     def _initialised(self, transactional_id: str) -> Producer:
         producer = self._make({"transactional.id": transactional_id})
@@ -184,12 +169,12 @@ class ExactlyOnce:
 class AtLeastOnce:
     """An idempotent producer, then the offsets: a crash between the two repeats a batch."""
 
-    def __init__(self, make_producer: Callable[[Mapping[str, Any]], Producer]) -> None:
+    def __init__(self, make_producer: Callable[[Mapping[str, Any]], Producer], slot_id: str) -> None:
         self._make = make_producer
         self._failed: list[KafkaError] = []
         self._producer: Producer | None = None
         self.replacements = 0
-        self.fences = 0
+        self.fences = Fences(slot_id)
 
     def open(self) -> None:
         """Make the producer; it connects by itself."""

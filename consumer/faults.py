@@ -12,7 +12,7 @@ _REFUSALS = {
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes have no public name
 }
-_SLOT_TAKEN = "group.instance.id"
+_MEMBER = "group.instance.id"
 _FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001
 
 
@@ -23,7 +23,6 @@ class Fault(Enum):
     ABORT = "abort, replace the producer, rewind"
     FATAL = "replace the producer without aborting, rewind"
     FENCED = "another process has this slot: replace the producer, rewind, and count"
-    SLOT_TAKEN = "stop: another process is the member of the group that we were"
     NOT_PERMITTED = "stop: a right is missing"
 
 
@@ -32,9 +31,14 @@ def refused(error: KafkaError) -> bool:
     return error.code() in _REFUSALS
 
 
-def is_slot_taken(error: KafkaError) -> bool:
-    """Whether another live process is the static member that we are; librdkafka makes it a fatal error of its own."""
-    return error.code() == KafkaError.FENCED_INSTANCE_ID or (error.fatal() and _SLOT_TAKEN in error.str())
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client is done for. Of one that a consumer hands out as a message, only the code says so."""
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001
+
+
+def is_fenced_member(error: KafkaError) -> bool:
+    """Whether the brokers know a newer process as the static member that we are: this consumer reads no more."""
+    return error.code() == KafkaError.FENCED_INSTANCE_ID or (is_fatal(error) and _MEMBER in error.str())
 
 
 def classify(error: KafkaError) -> Fault:
@@ -45,7 +49,6 @@ def classify(error: KafkaError) -> Fault:
     """
     signs = (
         (refused(error), Fault.NOT_PERMITTED),
-        (is_slot_taken(error), Fault.SLOT_TAKEN),
         (error.code() in _FENCED, Fault.FENCED),
         (error.fatal(), Fault.FATAL),
         (error.txn_requires_abort(), Fault.ABORT),

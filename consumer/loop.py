@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from consumer.delivery import Delivery, Outbox, Place, PublishError, TooLargeError
-from consumer.faults import is_slot_taken, refused
+from consumer.faults import is_fatal, is_fenced_member, refused
 from consumer.places import Places
 from consumer.records import RecordBatch
 from consumer.settings import Start
@@ -45,12 +45,11 @@ class Loop:
 
     def __init__(
         self,
-        consumer: Consumer,
+        make_consumer: Callable[[], Consumer],
         delivery: Delivery,
         process: Callable[[RecordBatch], Outbox],
         *,
         topic: str,
-        member: str,
         batch_size: int,
         poll_seconds: float,
         start: Start,
@@ -58,14 +57,14 @@ class Loop:
         moved: Callable[[Collection[int]], None] = lambda _partitions: None,
         observe: Callable[[Mapping[str, float], int], None] = lambda _seconds, _records: None,
     ) -> None:
-        self._consumer = consumer
+        self._make_consumer = make_consumer
+        self._consumer = make_consumer()
         self._delivery = delivery
         self._process = process
         self._topic = topic
-        self._member = member
         self._batch_size = batch_size
         self._poll_seconds = poll_seconds
-        self._places = Places(consumer, topic, start)
+        self._places = Places(self._consumer, topic, start)
         self._until = until
         self._moved = moved
         self._observe = observe
@@ -96,6 +95,9 @@ class Loop:
         """Initialise the producers, which settles what a predecessor left open, then join the group."""
         self._delivery.open()
         self._places.open()
+        self._join()
+
+    def _join(self) -> None:
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
@@ -263,17 +265,27 @@ class Loop:
         code = error.code()
         if refused(error):
             raise NotPermittedError(f"not permitted to read {self._topic} ({error.name()}: {error.str()})")
-        if is_slot_taken(error):
-            raise ConfigurationError(f"slot {self._member} is used by another live process: give each one of its own")
+        if is_fenced_member(error):
+            self._join_anew()
+            return
         partition = message.partition()
         if code == KafkaError._AUTO_OFFSET_RESET and partition is not None:  # noqa: SLF001 - librdkafka's local code has no public name
             self._stop(partition)
             return
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise ConfigurationError(f"topic {self._topic} does not exist any more")
-        if error.fatal():
+        if is_fatal(error):
             raise KafkaException(error)
         log.warning("consumer_error", code=error.name(), reason=error.str())
+
+    def _join_anew(self) -> None:
+        """Be the member again that we were, with another consumer. Raises ConfigurationError when that has a rival."""
+        self._delivery.fences.count()
+        log.warning("member_fenced", partitions=sorted(self._assigned))
+        self._consumer.close()
+        self._lose(self._assigned.copy())  # if that was not done yet: what was read from them is not ours any more
+        self._consumer = self._places.consumer = self._make_consumer()
+        self._join()
 
     def _stop(self, partition: int) -> None:
         """Leave a partition where it is: what was deleted, or never was, cannot be decided and is not skipped."""
@@ -305,10 +317,13 @@ class Loop:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
         consumer.incremental_unassign(partitions)
-        self._assigned.difference_update(p.partition for p in partitions)
-        self._moved([p.partition for p in partitions])
+        self._lose({p.partition for p in partitions})
+
+    def _lose(self, numbers: Collection[int]) -> None:
+        self._assigned.difference_update(numbers)
+        self._moved(numbers)
         self._due &= self._assigned
         self._stopped &= self._assigned
         if self._prepared is not None:
             self._prepared, self._rewind_due = None, True
-        log.info("revoked", partitions=sorted(p.partition for p in partitions))
+        log.info("revoked", partitions=sorted(numbers))

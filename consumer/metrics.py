@@ -154,7 +154,8 @@ class WorkerMetrics:
                 "producer_replacements", "Producers replaced after a failure; what it had is aborted."
             ),
             "fences": counter(
-                "producer_fences", "Producers among them that another process with this slot had fenced."
+                "producer_fences",
+                "Producers, or memberships of the group, that another process with this slot had fenced.",
             ),
         }
         self._counted = dict.fromkeys(self._since_the_start, 0)

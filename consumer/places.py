@@ -24,7 +24,8 @@ class Places:
     def __init__(
         self, consumer: Consumer, topic: str, start: Start, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._consumer = consumer
+        self.consumer = consumer
+        """The member of the group that asks."""
         self._topic = topic
         self._start = start
         self._clock = clock
@@ -70,7 +71,7 @@ class Places:
             told["next_offset"] = answer.offset
         asked = TopicPartition(self._topic, partition)
         try:
-            low, high = self._consumer.get_watermark_offsets(asked, timeout=ANSWER_SECONDS)
+            low, high = self.consumer.get_watermark_offsets(asked, timeout=ANSWER_SECONDS)
         except KafkaException:
             return told
         return told | {"first_offset": low, "end_offset": high}
@@ -80,7 +81,7 @@ class Places:
             return []
         wanted = [TopicPartition(self._topic, number) for number in sorted(partitions)]
         try:
-            return list(self._consumer.committed(wanted, timeout=ANSWER_SECONDS))
+            return list(self.consumer.committed(wanted, timeout=ANSWER_SECONDS))
         except KafkaException as error:
             self._note(error.args[0])
             return []
@@ -101,7 +102,7 @@ class Places:
         try:
             begin = {number: self._beginning(number) for number in partitions}
             offsets = [TopicPartition(self._topic, number, offset) for number, offset in begin.items()]
-            answers = self._consumer.commit(offsets=offsets, asynchronous=False)
+            answers = self.consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             self._note(error.args[0])
             return {}
@@ -113,12 +114,12 @@ class Places:
 
     def _beginning(self, number: int) -> int:
         partition = TopicPartition(self._topic, number)
-        low, high = self._consumer.get_watermark_offsets(partition, timeout=ANSWER_SECONDS)
+        low, high = self.consumer.get_watermark_offsets(partition, timeout=ANSWER_SECONDS)
         return high if number < self._new_partitions else low
 
     def _look_for_offsets(self) -> bool:
         try:
-            known = self._consumer.list_topics(self._topic, timeout=ANSWER_SECONDS).topics[self._topic].partitions
+            known = self.consumer.list_topics(self._topic, timeout=ANSWER_SECONDS).topics[self._topic].partitions
         except KafkaException as error:
             self._note(error.args[0])
             return False

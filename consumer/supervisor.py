@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
+OUTAGE_PAUSE_SECONDS = 5.0
+"""At most between two starts that find no broker: each asks for ten seconds, so they are soon found again."""
 FORGIVEN_AFTER_SECONDS = 60.0
 FINAL_EXIT_CODES = (77, 78)
 """A missing right and a wrong setting do not mend themselves by trying again."""
@@ -41,9 +43,10 @@ class _Slot:
     failures: int = 0
 
 
-def pause_after(failures: int) -> float:
-    """Seconds before the next start after so many failures in a row: doubling, up to half a minute."""
-    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (failures - 1))
+def pause_after(failures: int, exit_code: int) -> float:
+    """Seconds before the next start after so many failures in a row, the last of them with this exit code."""
+    longest = OUTAGE_PAUSE_SECONDS if exit_code == os.EX_TEMPFAIL else LONGEST_PAUSE_SECONDS
+    return min(longest, FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 10))
 
 
 class Supervisor:
@@ -93,7 +96,7 @@ class Supervisor:
         if -code in CRASHES:
             self._suspect(slot)
         slot.failures = 1 if now - slot.started > FORGIVEN_AFTER_SECONDS else slot.failures + 1
-        slot.restart_at = now + pause_after(slot.failures)
+        slot.restart_at = now + pause_after(slot.failures, code)
         log.warning("worker_fell", slot=slot.settings.slot_id, exit_code=code, restart_in=slot.restart_at - now)
         return 0
 

@@ -237,20 +237,19 @@ class Worker:
         delivery: Delivery = (
             ExactlyOnce(make_producer, settings.slot_id)
             if settings.delivery is DeliveryMode.EXACTLY_ONCE
-            else AtLeastOnce(make_producer)
+            else AtLeastOnce(make_producer, settings.slot_id)
         )
         self._delivery = delivery
-        consumer = make_consumer(
-            settings,
-            lambda text: self.metrics.observe_statistics(text, settings.input_topic),
-            tells_ends=plan is not None,
-        )
         self._loop = Loop(
-            consumer,
+            partial(
+                make_consumer,
+                settings,
+                lambda text: self.metrics.observe_statistics(text, settings.input_topic),
+                tells_ends=plan is not None,
+            ),
             delivery,
             scoring if hand is None else Careful(scoring, InHand(hand.memory), hand.suspects),
             topic=settings.input_topic,
-            member=settings.slot_id,
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,
             start=settings.start,
@@ -366,7 +365,7 @@ class Worker:
             rebalances=self._loop.rebalances,
             rewinds=self._loop.rewinds,
             replacements=self._delivery.replacements,
-            fences=self._delivery.fences,
+            fences=self._delivery.fences.total,
         )
         serving = self._in_force.swap()
         if self._columnar and serving is not None and not serving.reader.columnar:

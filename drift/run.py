@@ -65,13 +65,8 @@ class DriftMonitor:
         rule, timing = Rule(Budget(settings.drift_alarms), Unit(settings.drift_unit)), Timing()
         self._registry = CollectorRegistry()
         self._metrics = MonitorMetrics(self._registry)
-        self._consumer = make_client(
-            EndNoting,
-            # Of samples that are deleted already, what is left must do; the windows that they touch are not told.
-            consumer_properties(settings) | {"enable.partition.eof": True, "auto.offset.reset": "earliest"},
-        )
         self._watching = Watching(
-            self._consumer,
+            lambda: self._consumer,
             settings,
             lambda since, now: Monitor(
                 settings.input_topic, range(partitions["input_topic"]), baselines, rule, timing, since, now
@@ -82,20 +77,25 @@ class DriftMonitor:
         delivery: Delivery = (
             ExactlyOnce(make_producer, settings.slot_id)
             if settings.delivery is DeliveryMode.EXACTLY_ONCE
-            else AtLeastOnce(make_producer)
+            else AtLeastOnce(make_producer, settings.slot_id)
         )
         self._loop = Loop(
-            self._consumer,
+            self._member,
             delivery,
             self._watching,
             topic=settings.samples_topic,
-            member=settings.slot_id,
             batch_size=BATCH,
             poll_seconds=settings.poll_seconds,
             start=Start.EARLIEST,
         )
         self._beat = time.monotonic()
         self._stopping = stopping
+
+    def _member(self) -> Consumer:
+        # Of samples that are deleted already, what is left must do; the windows that they touch are not told.
+        own = {"enable.partition.eof": True, "auto.offset.reset": "earliest"}
+        self._consumer = make_client(EndNoting, consumer_properties(self._settings) | own)
+        return self._consumer
 
     def run(self) -> None:
         """Watch until it is to stop."""

@@ -30,18 +30,19 @@ PARTITION = 0
 class Watching:
     """The function that the loop calls. It remembers what it has read since it was last told to begin somewhere.
 
-    ``monitor_since`` makes a monitor that tells no window which begins before a time.
+    ``member`` gives the consumer that reads, as of now; ``monitor_since`` makes a monitor that tells no window which
+    begins before a time.
     """
 
     def __init__(
         self,
-        consumer: Consumer,
+        member: Callable[[], Consumer],
         settings: WorkerSettings,
         monitor_since: Callable[[int, int], Monitor],
         metrics: MonitorMetrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._consumer = consumer
+        self._member = member
         self._place = TopicPartition(settings.samples_topic, PARTITION)
         self._drift_topic = settings.drift_topic
         self._retrain_topic = settings.retrain_topic
@@ -79,9 +80,10 @@ class Watching:
         self._monitor = None
 
     def _begin(self, samples: Sequence[FeatureSample | None], now: int) -> None:
+        member = self._member()
         try:
-            (committed,) = self._consumer.committed([self._place], timeout=ANSWER_SECONDS)
-            low, _ = self._consumer.get_watermark_offsets(self._place, timeout=ANSWER_SECONDS)
+            (committed,) = member.committed([self._place], timeout=ANSWER_SECONDS)
+            low, _ = member.get_watermark_offsets(self._place, timeout=ANSWER_SECONDS)
         except KafkaException as error:
             raise BrokerUnavailableError(f"samples_topic: {error.args[0].str()}") from error
         memo = read_memo(committed.metadata)

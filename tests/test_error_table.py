@@ -36,7 +36,7 @@ ABORT = {
     PRODUCE: "INVALID_RECORD UNKNOWN_PRODUCER_ID INVALID_TXN_STATE RECORD_LIST_TOO_LARGE NETWORK_EXCEPTION UNKNOWN",
     ADD_PARTITIONS: "INVALID_PRODUCER_ID_MAPPING UNKNOWN_PRODUCER_ID OPERATION_NOT_ATTEMPTED",
     ADD_OFFSETS: "INVALID_PRODUCER_ID_MAPPING",
-    TXN_OFFSET_COMMIT: "ILLEGAL_GENERATION UNKNOWN_MEMBER_ID REBALANCE_IN_PROGRESS",
+    TXN_OFFSET_COMMIT: "ILLEGAL_GENERATION UNKNOWN_MEMBER_ID FENCED_INSTANCE_ID REBALANCE_IN_PROGRESS",
     END_TXN: "REQUEST_TIMED_OUT UNKNOWN",
 }
 FATAL = {
@@ -59,7 +59,7 @@ EXIT_77 = {
     TXN_OFFSET_COMMIT: "GROUP_AUTHORIZATION_FAILED",
     INIT_PRODUCER_ID: "TRANSACTIONAL_ID_AUTHORIZATION_FAILED CLUSTER_AUTHORIZATION_FAILED",
 }
-EXIT_78 = {TXN_OFFSET_COMMIT: "FENCED_INSTANCE_ID", INIT_PRODUCER_ID: "INVALID_TRANSACTION_TIMEOUT"}
+EXIT_78 = {INIT_PRODUCER_ID: "INVALID_TRANSACTION_TIMEOUT"}
 NAMES = {PRODUCE: "produce", ADD_PARTITIONS: "add partitions", ADD_OFFSETS: "add offsets", END_TXN: "end"} | {
     TXN_OFFSET_COMMIT: "offsets",
     INIT_PRODUCER_ID: "init",
@@ -105,8 +105,7 @@ def place(settings):
     consumer.close()
 
 
-@pytest.fixture
-def publish(cluster, settings, place):
+def publishing(cluster, settings, place):
     """A function that publishes through one delivery, whose next request of a kind shall meet an error."""
     delivery = ExactlyOnce(producer_maker(settings), next(SLOTS))
 
@@ -121,7 +120,12 @@ def publish(cluster, settings, place):
         delivery.publish(Outbox([Messages("out", 0, [{"value": b"1", "key": None}])]), place)
 
     publish.delivery = delivery
-    yield publish
+    return publish
+
+
+@pytest.fixture
+def publish(cluster, settings, place):
+    yield publishing(cluster, settings, place)
     cluster.forget_failures()
 
 
@@ -158,7 +162,7 @@ def test_a_missing_right_is_named_with_its_resource(publish, api, error):
 
 @pytest.mark.parametrize(("api", "error"), cases(EXIT_78))
 def test_what_only_a_setting_mends_ends_the_worker(publish, api, error):
-    with pytest.raises(ConfigurationError, match=r"slot slot-\d+ is used|transaction\.timeout\.ms is more"):
+    with pytest.raises(ConfigurationError, match=r"transaction\.timeout\.ms is more"):
         publish(api, error)
 
 
@@ -174,3 +178,17 @@ def test_brokers_that_are_away_for_a_moment_are_waited_for(publish, cluster):
     publish()
 
     assert publish.delivery.replacements == 0
+
+
+def test_brokers_that_are_away_for_longer_than_a_message_waits_cost_a_producer(cluster, settings, place):
+    impatient = settings.model_copy(update={"producer_kafka": {"message.timeout.ms": "500"}})
+    publish = publishing(cluster, impatient, place)
+    publish.delivery.open()
+    cluster.set_down()
+    threading.Timer(1.5, cluster.set_up).start()
+    with pytest.raises(PublishError):
+        publish()
+    publish()
+    publish()
+
+    assert publish.delivery.replacements == 1

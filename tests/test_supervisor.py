@@ -111,8 +111,9 @@ def start():
         process.join()
 
 
-def test_the_pause_doubles_up_to_half_a_minute():
-    assert [pause_after(failures) for failures in (1, 2, 3, 20)] == [0.2, 0.4, 0.8, 30.0]
+def test_the_pause_doubles_up_to_half_a_minute_and_while_no_broker_answers_up_to_five_seconds():
+    assert [pause_after(failures, 1) for failures in (1, 2, 3, 2_000)] == [0.2, 0.4, 0.8, 30.0]
+    assert [pause_after(failures, os.EX_TEMPFAIL) for failures in (1, 2, 3, 2_000)] == [0.2, 0.4, 0.8, 5.0]
 
 
 def test_a_killed_worker_is_restarted_in_its_slot(tmp_path, start):

@@ -49,7 +49,7 @@ def watching(group, timing=PROMPT):
         rule = Rule(scales=SCALES)
         return Monitor("transactions", (0, 1), lambda watched: BASELINES[watched.version], rule, timing, since, now)
 
-    return Watching(group, SETTINGS, monitor_since, MonitorMetrics(CollectorRegistry()), clock=lambda: 0.0)
+    return Watching(lambda: group, SETTINGS, monitor_since, MonitorMetrics(CollectorRegistry()), clock=lambda: 0.0)
 
 
 def batch(first, end, values=VALUES):

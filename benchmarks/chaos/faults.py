@@ -43,7 +43,12 @@ def faults() -> list[Scenario]:
             partial(_network, partial(_swallow, "downstream"), (SHORT, LONG)),
         ),
         Scenario("broker killed", "SIGKILL of the broker, twice, and started again at once", _broker_killed),
-        Scenario("brokers away", "no broker for 60 s, and a worker killed meanwhile", _brokers_away),
+        Scenario(
+            "brokers away",
+            "no broker for 60 s, and one of 2 supervised workers killed meanwhile",
+            _brokers_away,
+            options=("--supervise",),
+        ),
         Scenario("disk full", "no file of the broker can grow; it halts, and is started again with room", _disk_full),
         Scenario("zombie", "SIGSTOP until the other worker has taken over, then SIGCONT, twice", _zombie),
     ]
@@ -75,12 +80,18 @@ def _broker_killed(stage: Stage, events: int) -> None:
 
 
 def _brokers_away(stage: Stage, events: int) -> None:
+    """Notes as well how long it takes until both workers own partitions again."""
+    mended = 0.0
     for hold in _rounds(stage, events, (60.0,)):
-        stage.kill_broker(partial(_kill_a_worker_and_hold, stage, hold))
+        stage.kill_broker(partial(_kill_below_and_hold, stage, hold))
+        mended = time.monotonic()
+    stage.wait_for_owners(2)
+    stage.recoveries.append(time.monotonic() - mended)
 
 
-def _kill_a_worker_and_hold(stage: Stage, seconds: float) -> None:
-    stage.crew.kill(stage.random.choice(stage.crew.workers))
+def _kill_below_and_hold(stage: Stage, seconds: float) -> None:
+    os.kill(stage.random.choice(stage.crew.workers).below, signal.SIGKILL)
+    stage.crew.killed += 1
     stage.hold(seconds)
 
 

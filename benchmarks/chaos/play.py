@@ -42,7 +42,7 @@ def play(setting: Setting, scenario: Scenario, events: int, seed: int) -> Played
     anomalies: dict[str, int] = {}
     live: dict[str, int] = {}
     problem = None
-    with on_stage(setting, scenario.name.replace(" ", "-"), seed, scenario.sabotage) as stage:
+    with on_stage(setting, scenario.name.replace(" ", "-"), seed, scenario.sabotage, scenario.options) as stage:
         try:
             scenario.play(stage, events)
             stage.drain()

@@ -24,6 +24,8 @@ class Scenario:
     share: int = 5
     """It is given one record for so many of the kills."""
     sabotage: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """Of the workers, beside those that all have."""
 
 
 def scenarios(kills: int, broker_kills: int) -> list[Scenario]:

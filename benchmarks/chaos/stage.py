@@ -51,7 +51,9 @@ class Setting:
 class Stage:
     """One scenario while it is played."""
 
-    def __init__(self, setting: Setting, name: str, seed: int, sabotage: Sequence[str]) -> None:
+    def __init__(
+        self, setting: Setting, name: str, seed: int, sabotage: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> None:
         unique = f"{name}-{uuid.uuid4().hex[:6]}"
         self.broker = setting.broker
         self.link = setting.link
@@ -70,7 +72,8 @@ class Stage:
         home = setting.home / unique
         home.mkdir()
         way = ["--bootstrap-servers", f"127.0.0.1:{self.link.port}"] if self.link else []
-        self.crew = Crew([*self.options, *way, "--model", str(setting.model), *_WORKER], home, sabotage)
+        own = ["--model", str(setting.model), *_WORKER, *options]
+        self.crew = Crew([*self.options, *way, *own], home, sabotage)
         self.loader = Loader(self.connection.properties, self.settings.input_topic, setting.source)
         self.onlooker = Onlooker(self.connection, self.settings, PARTITIONS)
         self._observer = self.connection.reader(self.settings.group, isolation="read_uncommitted")
@@ -186,9 +189,11 @@ _WORKER = (
 
 
 @contextmanager
-def on_stage(setting: Setting, name: str, seed: int, sabotage: Sequence[str] = ()) -> Iterator[Stage]:
-    """A stage for as long as the block lasts."""
-    stage = Stage(setting, name, seed, sabotage)
+def on_stage(
+    setting: Setting, name: str, seed: int, sabotage: Sequence[str] = (), options: Sequence[str] = ()
+) -> Iterator[Stage]:
+    """A stage for as long as the block lasts; ``options`` of the workers beside those that all have."""
+    stage = Stage(setting, name, seed, sabotage, options)
     try:
         stage.open()
         yield stage

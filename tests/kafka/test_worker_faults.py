@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import crashing_worker
 import fastavro
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from conftest import Kafka, enter_or_skip
 from crashing_worker import POISON
@@ -143,6 +143,32 @@ def test_of_two_processes_on_one_slot_one_names_the_slot_and_nothing_is_lost_or_
         assert "Traceback" not in "".join(worker.log)
     assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(count))
     assert_in_order_per_key(decisions)
+
+
+def test_a_worker_whose_membership_was_taken_once_takes_it_back_and_reads_on(faulty, sample):
+    stream = faulty(partitions=2)
+    records = transactions(sample, 1_000)
+    stream.publish(islice(records, 500))
+    worker = stream.start("--consumer-kafka", "heartbeat.interval.ms=300")
+    stream.read_decisions(500)
+    taken = Consumer(
+        {
+            "bootstrap.servers": stream.bootstrap,
+            "group.id": stream.name,
+            "group.instance.id": f"fraudstream.dev.{stream.name}.0",
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+    )
+    taken.subscribe([stream.input])
+    wait_until(lambda: taken.poll(0.1) or lines_of(worker, "member_fenced"))
+    stream.publish(records)
+
+    decisions = stream.read_decisions(1_000)
+    taken.close()
+
+    assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(1_000))
+    assert worker.poll() is None
+    assert len(lines_of(worker, "member_fenced")) == 1
 
 
 def test_a_partition_whose_next_offset_was_deleted_stands_still_says_so_and_the_others_go_on(faulty, sample, kafka):
