@@ -65,13 +65,16 @@ def rollout(share=0.0):
     return ramp(document, "m@2", share, BY) if share else document
 
 
-def test_the_container_finds_a_model_that_scores_as_ours(small_models, sandbox, packed):
+def test_the_container_finds_a_model_that_scores_as_ours(small_models, sandbox, packed, tmp_path):
+    """It loads the one file that it finds, by its path (serve.py of sagemaker-xgboost-container)."""
     model = from_files(small_models["1"], "m@1", sandbox=sandbox)
     with tarfile.open(fileobj=io.BytesIO(packed[ONE].content)) as archive:
-        (member,) = archive.getmembers()
-        booster = xgb.Booster()
-        booster.load_model(bytearray(archive.extractfile(member).read()))
-    assert member.name == MODEL_NAME
+        archive.extractall(tmp_path, filter="data")
+    (file,) = tmp_path.iterdir()
+    booster = xgb.Booster()
+    with pytest.warns(UserWarning, match="UBJSON"):  # without an ending it guesses the format, and guesses right
+        booster.load_model(file)
+    assert file.name == MODEL_NAME
     rows = read_dataset(sample_path()).frame[list(model.features)].to_numpy(np.float32)[:10_000]
     assert np.abs(booster.predict(xgb.DMatrix(rows), validate_features=False) - model.score(rows)).max() < 1e-6
     assert pack(model) == packed[ONE]
