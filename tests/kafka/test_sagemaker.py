@@ -6,6 +6,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
+from fake_endpoint import OFFENDING
 from served import document, put
 from worker_stream import Load, assert_in_order_per_key, ids_of, metric, transactions, wait_until
 
@@ -58,9 +59,10 @@ def test_an_outage_under_load_holds_the_stream_loses_nothing_and_ends_with_the_f
         wait_until(lambda: stream.committed() > 500)
         rebalances = metric(worker, "rebalances_total")
 
+        fake.break_with("403")  # a right that is taken while it runs ends nothing
+        wait_until(lambda: metric(worker, "held") == 1)
         fake.break_with("down")
         wait_until(lambda: metric(worker, 'endpoint_breaker{name="champion"}') == 2)
-        assert metric(worker, "held") == 1
         failing = len(fake.requests)
         done = load.count
         wait_until(lambda: load.count > done + 0.9 * OUTAGE_SECONDS * A_SECOND, 60 + 2 * OUTAGE_SECONDS)
@@ -87,14 +89,15 @@ def test_an_outage_under_load_holds_the_stream_loses_nothing_and_ends_with_the_f
     assert all(fault is None for *_, fault in fake.requests[back + 1 :]), "it is not back with the first probe"
 
 
-def test_during_an_outage_the_fallback_decides_under_its_own_name_and_the_endpoint_comes_back_by_itself(
+def test_the_fallback_decides_under_its_own_name_the_endpoint_comes_back_and_a_record_it_refuses_is_a_dead_letter(
     stream_of, store, sample, small_models, fake
 ):
     stream = stream_of()
     put(store, served_by(endpoint(on_outage="fallback", fallback="m@2", budget_seconds=20.0, read_seconds=10.0)))
     worker = start(stream, store, fake)
     wait_until(lambda: metric(worker, "assigned_partitions") == 4, 60)
-    records = list(transactions(sample, 1500))
+    *rows, last = sample[:1500]
+    records = list(transactions([*rows, last | {"V1": OFFENDING}], 1500))
 
     stream.publish(records[:500])
     wait_until(lambda: stream.committed() == 500)
@@ -105,9 +108,9 @@ def test_during_an_outage_the_fallback_decides_under_its_own_name_and_the_endpoi
     wait_until(lambda: metric(worker, 'endpoint_breaker{name="champion"}') != 2)
     stream.publish(records[1000:])
 
-    decided = {r["transaction_id"]: r for _, r in stream.read_decisions(1500)}
+    decided = {r["transaction_id"]: r for _, r in stream.read_decisions(1499)}
     during = [decided[f"tx-{number:08d}"] for number in range(500, 1000)]
-    others = [decided[f"tx-{number:08d}"] for number in [*range(500), *range(1000, 1500)]]
+    others = [decided[f"tx-{number:08d}"] for number in [*range(500), *range(1000, 1499)]]
     assert {(r["model"]["backend"], r["model"]["sha256"], r["degraded"]) for r in others} == {
         ("sagemaker", sha256(small_models["1"][MODEL_FILE]).digest(), False)
     }
@@ -117,7 +120,9 @@ def test_during_an_outage_the_fallback_decides_under_its_own_name_and_the_endpoi
     assert {r["experiment"]["variant"] for r in decided.values()} == {"champion"}
     assert all(r["fallback_reason"].startswith("endpoint fraud is ") for r in during)
     assert all(r["invoked_variant"] is None and r["invocation_seconds"] is None for r in during)
-    assert stream.read(stream.dead_letters, 4, 0, seconds=5) == []
+    (letter,) = stream.read(stream.dead_letters, 4, 1)
+    assert dict(letter.headers())["__connect.errors.class.name"] == b"REFUSED_BY_ENDPOINT"
+    assert letter.value() == records[-1][1]
 
 
 @pytest.mark.parametrize(("missing", "code"), [(False, 77), (True, 78)])
