@@ -52,8 +52,9 @@ bench-drift: $(VENV)/ready ## the tests of drift beside their peers, and their a
 	@$(BIN)/python -m benchmarks.drift
 	@$(BIN)/python -m benchmarks.drift_alarms
 
-bench-sagemaker: $(VENV)/ready ## scoring at an endpoint of 1, 10 and 50 ms beside scoring in process
+bench-sagemaker: $(VENV)/ready ## scoring at an endpoint of 1, 10 and 50 ms beside scoring in process, alone and through Kafka
 	@$(BIN)/python -m benchmarks.sagemaker
+	@$(BIN)/python -m benchmarks.sagemaker --kafka
 
 outage: $(VENV)/ready ## a SageMaker endpoint that is down under load on a real Kafka: SECONDS=600
 	@FRAUDSTREAM_TEST_OUTAGE_SECONDS=$(SECONDS) REQUIRE_KAFKA=1 $(BIN)/pytest -q --timeout 3600 \

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from benchmarks import streams
 from benchmarks.bed import Bed
@@ -66,6 +67,12 @@ def fraudstream(
     return Contender(name, partial(_worker, options), check, has_metrics=workers == 1)
 
 
+def at_endpoint(name: str, store: Path, url: str) -> Contender:
+    """The worker exactly-once by the rollout in ``store``, with SageMaker at ``url``."""
+    options = ("--sagemaker-url", url)
+    return Contender(name, partial(_worker, options, store=store), has_metrics=True)
+
+
 def kafka_streams(threads: int = 1, commit_ms: int = 100) -> Contender:
     name = "kafka-streams" + (f", {threads} threads" if threads > 1 else "")
     return Contender(name, partial(_streams, threads, commit_ms))
@@ -85,10 +92,11 @@ def _script(module: str, bed: Bed, work: Assignment) -> list[str]:
     ]
 
 
-def _worker(options: tuple[str, ...], bed: Bed, work: Assignment) -> list[str]:
+def _worker(options: tuple[str, ...], bed: Bed, work: Assignment, store: Path | None = None) -> list[str]:
+    serving = ("--model", str(bed.model_dir)) if store is None else ("--store", str(store))
     return [
         *(sys.executable, "-m", "fraudstream", "score", "--bootstrap-servers", bed.bootstrap_servers),
-        *("--model", str(bed.model_dir), "--group", work.group, "--input-topic", work.source),
+        *(*serving, "--group", work.group, "--input-topic", work.source),
         *("--decisions-topic", work.decisions, "--dead-letters-topic", work.dead_letters),
         *("--samples-topic", work.samples),
         *("--metrics-port", str(work.metrics_port), "--log-format", "json", "--log-level", "warning", *options),

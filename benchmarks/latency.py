@@ -47,10 +47,10 @@ class Latency:
     batch: float
 
 
-def measure(bed: Bed, contender: Contender, seconds: int, number: int) -> Latency:
+def measure(bed: Bed, contender: Contender, seconds: int, number: int, rate: int = RATE) -> Latency:
     """Run it under the open-loop load for so long after the warm-up; every output is checked."""
     group = f"bench-{uuid.uuid4().hex[:8]}"
-    count = RATE * (WARM_UP_SECONDS + seconds)
+    count = rate * (WARM_UP_SECONDS + seconds)
     work = assignment(bed.preload(f"{group}.in", PRIMERS), group)
     for topic in work.outputs:
         bed.create_topic(topic)
@@ -60,7 +60,7 @@ def measure(bed: Bed, contender: Contender, seconds: int, number: int) -> Latenc
         stack.callback(server.stop)
         watch.until_done(bed, server, group, work.source, PRIMERS)
         reader = _start(stack, bed, "read", ("--topic", work.decisions), count + PRIMERS, received)
-        load = ("--topic", work.source, "--first", str(PRIMERS), "--rate", str(RATE))
+        load = ("--topic", work.source, "--first", str(PRIMERS), "--rate", str(rate))
         _start(stack, bed, "load", load, count, sent)
         watch.until_done(bed, server, group, work.source, PRIMERS + count)
         batches = worker_metrics(work.metrics_port)["batches"] if contender.has_metrics else None
@@ -69,11 +69,12 @@ def measure(bed: Bed, contender: Contender, seconds: int, number: int) -> Latenc
     bed.delete_topics([work.source, *work.outputs])
     load_report = msgspec.json.decode(sent.read_bytes())
     first, last = watch.busy
-    p50, p90, p99, p999 = np.percentile(latencies_of(received, load_report["start"]), PERCENTILES).tolist()
+    found = latencies_of(received, load_report["start"], rate)
+    p50, p90, p99, p999 = np.percentile(found, PERCENTILES).tolist()
     return Latency(
         contender.name,
         number,
-        RATE,
+        rate,
         seconds,
         p50,
         p90,
@@ -94,12 +95,12 @@ def typical(runs: Sequence[Latency]) -> list[Latency]:
     ]
 
 
-def latencies_of(received: Path, start: float) -> NDArray[np.float64]:
+def latencies_of(received: Path, start: float, rate: int) -> NDArray[np.float64]:
     """(n,) ms from due to readable, of the events after the warm-up."""
     found = np.load(received)
     number = found["number"] - PRIMERS
-    measured = number >= RATE * WARM_UP_SECONDS
-    latencies: NDArray[np.float64] = (found["received"] - start - number / RATE)[measured] * 1000
+    measured = number >= rate * WARM_UP_SECONDS
+    latencies: NDArray[np.float64] = (found["received"] - start - number / rate)[measured] * 1000
     return latencies
 
 

@@ -1,4 +1,7 @@
-"""Time scoring at an endpoint of 1, 10 and 50 ms, with more and more requests in flight, beside scoring in process."""
+"""Time scoring at an endpoint of 1, 10 and 50 ms, with more and more requests in flight, beside scoring in process.
+
+``python -m benchmarks.sagemaker`` times the scorer alone, ``--kafka`` the worker on a real Kafka, exactly-once.
+"""
 
 import argparse
 import json
@@ -9,6 +12,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -17,11 +23,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bed import Bed, laid_out
 from benchmarks.check import WrongOutputError
-from models.artifact import load
+from benchmarks.contenders import at_endpoint, fraudstream
+from benchmarks.latency import measure as latency_of
+from benchmarks.throughput import run
+from models.artifact import load, read_directory
 from models.container import container_model
 from models.endpoint import Endpoint
+from models.folder import FolderStore
 from models.model import Model
+from models.registry import Registry, Version
+from models.rollout import Changed, first
+from models.rollout_store import RolloutStore
 from models.sagemaker import EndpointScorer
 from models.scorer import Scorer
 from models.train import TrainingSettings, train_to
@@ -35,6 +49,10 @@ BATCH = 2_000
 """Rows: what a worker has in hand when it is busy. An endpoint gets them in requests of REQUEST rows."""
 REQUEST = 250
 CLOSE = 1e-6
+EVENTS = 50_000
+"""What lies in the topic for a worker whose model is at an endpoint; for one in process it is ten times as much."""
+RATE = 500
+"""Events a second at which latencies are taken."""
 
 
 @contextmanager
@@ -102,11 +120,45 @@ def compare(home: Path, seconds: float) -> list[dict[str, float | str]]:
     return results
 
 
-def show(results: list[dict[str, float | str]]) -> None:
+def compare_workers(seconds: int) -> list[dict[str, float | str]]:
+    """Through Kafka: events a second from a full topic, and ms from due until readable at ``RATE`` for so long.
+
+    Every decision is read back and checked.
+    """
+    console = Console(stderr=True)
+    with laid_out(console) as bed, served(bed.model, bed.home) as url, console.status("") as status:
+        few, many = bed.preload("few", EVENTS), bed.preload("many", 10 * EVENTS)
+        workers = [(0, fraudstream("exactly_once"), many, 10 * EVENTS)]
+        for latency, in_flight in product(LATENCIES_MS, IN_FLIGHT):
+            name = f"endpoint, {latency} ms, {in_flight} in flight"
+            workers.append((latency, at_endpoint(name, rollout_in(bed, name, in_flight), url), few, EVENTS))
+        results: list[dict[str, float | str]] = []
+        for latency, worker, source, events in workers:
+            status.update(worker.name)
+            make_slow(url, latency)
+            rate = run(bed, worker, source, events, 1).warm_rate
+            steady = latency_of(bed, worker, seconds, 1, RATE)
+            figures = {"rows": steady.batch, "events_a_second": rate, "p50_ms": steady.p50, "p99_ms": steady.p99}
+            results.append({"scorer": worker.name, **figures})
+    return results
+
+
+def rollout_in(bed: Bed, name: str, in_flight: int) -> Path:
+    """A store whose rollout has an endpoint score with the model of the bed."""
+    store = FolderStore(bed.home / name)
+    Registry(store).publish(read_directory(bed.model_dir))
+    document = first(Version(bed.model.name, bed.model.version), Changed("bench", datetime.now(UTC), "", "set"))
+    endpoint = Endpoint("fraud", in_flight=in_flight, request_rows=REQUEST, budget_seconds=30.0, read_seconds=10.0)
+    variant = replace(document.control, backend="sagemaker", endpoint=endpoint)
+    RolloutStore(store).write(replace(document, variants=(variant,)), None)
+    return store.root
+
+
+def show(results: list[dict[str, float | str]], *, kafka: bool) -> None:
     table = Table("scorer", "rows a batch", "events/s", "p50 ms", "p99 ms", box=None)
     for each in results:
         figures = (
-            f"{each['rows']:,}",
+            f"{each['rows']:,.0f}",
             f"{each['events_a_second']:,.0f}",
             f"{each['p50_ms']:.2f}",
             f"{each['p99_ms']:.2f}",
@@ -116,20 +168,26 @@ def show(results: list[dict[str, float | str]]) -> None:
     console.print(table)
     console.print(f"Every score was that of the model in process to {CLOSE:g}. Requests have {REQUEST} rows.")
     console.print("The server, Python's own with a real XGBoost, runs on the same cores.")
+    if kafka:
+        console.print(f"Events/s from a full topic; batches and ms, from due until readable, at {RATE} events/s.")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--kafka", action="store_true", help="the worker on a real Kafka, not the scorer alone")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     os.environ |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"}
-    with tempfile.TemporaryDirectory() as home:
-        results = compare(Path(home), arguments.seconds)
+    if arguments.kafka:
+        results = compare_workers(arguments.seconds)
+    else:
+        with tempfile.TemporaryDirectory() as home:
+            results = compare(Path(home), arguments.seconds)
     if arguments.json:
         print(json.dumps(results))
     else:
-        show(results)
+        show(results, kafka=arguments.kafka)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ class InForce:
         """Take over what is to serve now; what served before is held by nobody when its shadows have ended."""
         latest = self._latest()
         if latest is not self.serving and latest is not None:
-            self.shadows.close()
             self.shadows = ShadowRunner(latest.shadows, self._budget, self._metrics.observe_shadow)
             self.serving = latest
             self._metrics.observe_serving(latest)
@@ -42,7 +41,3 @@ class InForce:
                 missing=[each.name for each in latest.missing],
             )
         return self.serving
-
-    def close(self) -> None:
-        """Wait for no shadow."""
-        self.shadows.close()

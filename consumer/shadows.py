@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cache, partial
-from queue import SimpleQueue
-from threading import Thread
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from consumer.decide import unfit
+from models.lanes import Lanes
 from models.scorer import Scorer
 from schemas.columns import Columns, Reason
 from schemas.errors import FraudstreamError
@@ -43,7 +42,7 @@ class ShadowRunner:
 
     A batch for which a shadow is still busy with an earlier one, or that it does not finish in time, goes out without
     its score. ``observe(name, outcome)`` is told what became of each shadow in each batch: ``scored``, ``late`` or
-    ``failed``.
+    ``failed``. The threads end when nobody holds this any more.
     """
 
     def __init__(self, shadows: Sequence[Shadow], budget_seconds: float, observe: Callable[[str, str], None]) -> None:
@@ -54,7 +53,7 @@ class ShadowRunner:
 
     def begin(self, columns: Columns, payloads: Payloads) -> dict[str, "Future[Scores] | None"]:
         """Start to score all n rows of a batch, decoded from ``payloads``; None for a shadow that is busy."""
-        return {lane.name: lane.begin(_Job(columns, payloads)) for lane in self._lanes}
+        return {lane.name: lane.begin(columns, payloads) for lane in self._lanes}
 
     def take(self, begun: Mapping[str, "Future[Scores] | None"], rows: NDArray[np.int64]) -> dict[str, Scores]:
         """For each shadow in time the scores of the row numbers ``rows`` (m,), (m,); NaN where it may not score."""
@@ -79,72 +78,37 @@ class ShadowRunner:
             reason = str(error) if isinstance(error, FraudstreamError) else type(error).__name__
             log.warning("shadow_failed", shadow=name, reason=reason)
 
-    def close(self) -> None:
-        """Let the threads end, and wait for none."""
-        for lane in self._lanes:
-            lane.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A batch to score."""
-
-    columns: Columns
-    payloads: Payloads
-
 
 class _Lane:
-    """A shadow on a thread of its own, so that none waits for another.
-
-    The thread is a daemon: a shadow that hangs holds up neither a batch nor the end of the process.
-    """
+    """A shadow on a thread of its own, so that none waits for another; it ends when nobody holds this any more."""
 
     def __init__(self, shadow: Shadow) -> None:
         self.name = shadow.name
-        self._jobs: SimpleQueue[tuple[_Job, Future[Scores]] | None] = SimpleQueue()
+        self._score = partial(_score, shadow, _reading(shadow))
+        self._thread: Lanes[Scores] = Lanes(1, f"shadow {shadow.name}")
         self._last: Future[Scores] | None = None
-        Thread(target=_work, args=(shadow, self._jobs), name=f"shadow {shadow.name}", daemon=True).start()
 
-    def begin(self, job: _Job) -> "Future[Scores] | None":
+    def begin(self, columns: Columns, payloads: Payloads) -> "Future[Scores] | None":
         """The scores to come, None while the shadow is busy."""
         if self._last is not None and not self._last.done():
             return None
-        self._last = Future()
-        self._jobs.put((job, self._last))
+        self._last = self._thread.submit(partial(self._score, columns, payloads))
         return self._last
 
-    def close(self) -> None:
-        """End the thread when it has nothing to do."""
-        self._jobs.put(None)
 
-
-def _work(shadow: Shadow, jobs: "SimpleQueue[tuple[_Job, Future[Scores]] | None]") -> None:
-    read = _reading(shadow)
-    while _answer(shadow, read, jobs.get()):
-        pass
-
-
-def _reading(shadow: Shadow) -> Callable[[_Job], Columns]:
+def _reading(shadow: Shadow) -> Callable[[Columns, Payloads], Columns]:
     """What gives the columns of a batch. A reader of its own is made when it is needed, and again if that failed."""
     if shadow.reader_of is None:
-        return lambda job: job.columns
+        return lambda columns, _: columns
     reader = cache(partial(shadow.reader_of, shadow.scorer.features))
-    return lambda job: reader().read(job.payloads)
+    return lambda _, payloads: reader().read(payloads)
 
 
-def _answer(shadow: Shadow, read: Callable[[_Job], Columns], given: "tuple[_Job, Future[Scores]] | None") -> bool:
-    if given is None:
-        return False
-    job, future = given
-    try:
-        future.set_result(_score(shadow, read(job)))
-    except Exception as error:  # noqa: BLE001 - whatever goes wrong with a shadow is no business of the stream
-        future.set_exception(error)
-    return True
-
-
-def _score(shadow: Shadow, columns: Columns) -> Scores:
+def _score(
+    shadow: Shadow, read: Callable[[Columns, Payloads], Columns], columns: Columns, payloads: Payloads
+) -> Scores:
     """(n,) scores, NaN for rows that its model may not be shown: an arm with the same features would reject them."""
+    columns = read(columns, payloads)
     features = columns.matrix(shadow.scorer.features)
     refused = list(unfit(columns, features, np.arange(len(features)), shadow.scorer.features, shadow.required))
     refused += np.flatnonzero(columns.reason != Reason.OK).tolist()

@@ -288,7 +288,6 @@ class Worker:
         finally:
             self._source.close()
             self._loop.close()
-            self._in_force.close()
             for teller in (self._tracing, emitter):
                 if teller is not None:
                     teller.close()

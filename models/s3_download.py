@@ -10,10 +10,9 @@ from typing import Any, Self
 from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
+from models.body import pieces
 from models.s3_errors import PRECONDITION_FAILED, is_missing_key, status_of
 from models.store import Progress, Stored, StoreUnavailableError, too_large
-
-_PIECE = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +97,14 @@ def download(
 
 def _fill(partial: _Partial, body: Any, give_up: float, progress: Progress) -> None:
     """Take what comes, until the end, a cut, or the time to give up."""
-    # StreamingBody.read waits until its buffer is full, however slowly that goes; read1 of the response beneath
-    # returns what is there.
-    stream = body._raw_stream  # noqa: SLF001
     try:
-        while time.monotonic() < give_up and (piece := stream.read1(_PIECE)):
+        for piece in pieces(body):
             partial.content += piece
             progress(len(partial.content))
-            if len(partial.content) >= partial.size:
+            if len(partial.content) >= partial.size or time.monotonic() > give_up:
                 return
     except (HTTPError, OSError):
         return
-    finally:
-        body.close()
 
 
 def _says_changed(error: ClientError) -> bool:

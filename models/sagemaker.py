@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from numpy.typing import NDArray
 
+from models.body import pieces
 from models.breaker import CircuitBreaker, Ended, State
 from models.endpoint import Endpoint, check_servable
 from models.endpoint_errors import EXPECTED, TRIED_AGAIN, Fault, fault_of
@@ -37,8 +38,6 @@ THROTTLED_PAUSE_SECONDS = 1.0
 MOST_PROBE_ROWS = 100
 KNOWN_TOLERANCE = 1e-5
 """Between a golden row's score there and here: the container sums the same float32 numbers from another base score."""
-
-_PIECE = 2**16
 
 Watch = Callable[[str, float], None]
 """Told how each request ended, ``answered`` or the name of its fault, and the seconds that it took."""
@@ -332,18 +331,13 @@ def _client(endpoint: Endpoint, url: str | None) -> Any:
 
 def _read(response: Any, most: int, deadline: float, clock: Callable[[], float]) -> bytes:
     """The body, whole. Raises BadAnswerError for one that is cut or too long, TimeoutError when time is up."""
-    body, found = response["Body"], bytearray()
-    # As in s3_download: read would wait for a full buffer, and a byte a second would never end.
-    stream = body._raw_stream  # noqa: SLF001
-    try:
-        while piece := stream.read1(_PIECE):
-            found += piece
-            if len(found) > most:
-                raise BadAnswerError("the answer is longer than any could be")
-            if clock() > deadline:
-                raise TimeoutError
-    finally:
-        body.close()
+    found = bytearray()
+    for piece in pieces(response["Body"]):
+        found += piece
+        if len(found) > most:
+            raise BadAnswerError("the answer is longer than any could be")
+        if clock() > deadline:
+            raise TimeoutError
     told = response["ResponseMetadata"]["HTTPHeaders"].get("content-length")
     if told is not None and told != str(len(found)):
         raise BadAnswerError("the answer is cut")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import boto3
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from fake_endpoint import FakeEndpoint
 from hypothesis import HealthCheck, settings
 from s3_proxy import Proxy
 
@@ -21,6 +22,9 @@ from deploy.mlflow.server import running_mlflow
 from deploy.observability.tools import tool as observability_tool
 from deploy.registry.server import running_registry
 from models import artifact
+from models.container import container_model
+from models.manifest import MANIFEST_FILE, from_json
+from models.model import open_model
 from models.sandbox import Sandbox
 from models.train import TrainingSettings, train_to
 from producer import sample_path
@@ -135,14 +139,42 @@ def moto_port(tmp_path_factory):
 
 
 @pytest.fixture
-def s3(moto_port, monkeypatch):
-    """An empty bucket, and credentials in the environment that are as good as any."""
+def aws(monkeypatch):
+    """A region and credentials in the environment that are as good as any."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+
+
+@pytest.fixture(scope="module")
+def endpoint_model(small_models):
+    """What the fake endpoint serves: ``m@1``. A module may have a model of its own there."""
+    files = small_models["1"]
+    return open_model(from_json(files[MANIFEST_FILE], "manifest"), files, 1)
+
+
+@pytest.fixture(scope="module")
+def endpoint_server(endpoint_model):
+    made = FakeEndpoint(container_model(endpoint_model))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fake(endpoint_server, aws):
+    """A SageMaker endpoint called ``fraud``, in order."""
+    endpoint_server.break_with(None)
+    endpoint_server.latency, endpoint_server.lines = 0.0, False
+    endpoint_server.requests.clear()
+    return endpoint_server
+
+
+@pytest.fixture
+def s3(moto_port, aws):
+    """An empty bucket."""
     direct = f"http://127.0.0.1:{moto_port}"
     bucket = f"test-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", endpoint_url=direct).create_bucket(Bucket=bucket)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_endpoint import FakeEndpoint
 from prometheus_client import CollectorRegistry
 from served import document, put
 
@@ -16,11 +15,9 @@ from consumer.metrics import WorkerMetrics
 from consumer.sampling import Batch, sample
 from consumer.settings import WorkerSettings
 from models.breaker import State
-from models.container import container_model
 from models.endpoint import Breaker, Endpoint
 from models.folder import FolderStore
 from models.manifest import MANIFEST_FILE, MODEL_FILE, Member, from_json, to_json
-from models.model import open_model
 from models.registry import Registry
 from models.rollout_store import RolloutStore
 from models.sandbox import Trials
@@ -30,23 +27,6 @@ from schemas.errors import ConfigurationError, FraudstreamError
 
 NOW = 1_700_000_000_000
 COUNT = 200
-
-
-@pytest.fixture(scope="module")
-def server(small_models):
-    files = small_models["1"]
-    made = FakeEndpoint(container_model(open_model(from_json(files[MANIFEST_FILE], "manifest"), files, 1)))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def fake(server, monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server.break_with(None)
-    return server
 
 
 @pytest.fixture
@@ -181,7 +161,6 @@ def test_a_shadow_at_an_endpoint_scores_and_where_it_cannot_nothing_is_held(load
     scores = runner.take(runner.begin(columns, payloads), np.arange(5))
     fake.break_with("down")
     nothing = runner.take(runner.begin(columns, payloads), np.arange(5))
-    runner.close()
 
     assert results == ["scored", "failed"]
     assert np.isfinite(scores["shadow-1"]).all()

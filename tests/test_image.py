@@ -47,6 +47,15 @@ def test_every_package_is_checked_against_the_lock_and_none_is_compiled(dockerfi
         assert "--only-binary :all:" in install or "--no-deps dist/" in install
 
 
+def test_the_image_that_answers_requests_takes_all_from_the_lock_also_what_builds_it():
+    content = (ROOT / "deploy/predict/Dockerfile").read_text().replace("\\\n", "")
+    installs = re.findall(r"pip install .*?(?=&&|\n)", content)
+
+    assert len(installs) == 3
+    for install in installs:
+        assert "--require-hashes" in install or "--no-build-isolation --no-deps" in install
+
+
 def test_the_image_gets_what_the_project_needs_and_no_tool_of_its_tests():
     part = reachable(LOCK, of_project((ROOT / "pyproject.toml").read_text()))
     entries = re.findall(r"^([\w.-]+)==\S+.*\\$", part, re.MULTILINE)

@@ -71,15 +71,11 @@ def metrics(told):
 @pytest.fixture
 def in_force_of(metrics):
     """A function that puts in force what ``latest`` gives; the threads of its shadows end with the test."""
-    made = []
 
     def make(latest, budget=10.0):
-        made.append(InForce(latest, budget, metrics))
-        return made[-1]
+        return InForce(latest, budget, metrics)
 
-    yield make
-    for each in made:
-        each.close()
+    return make
 
 
 def batch(count, first=0):

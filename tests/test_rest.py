@@ -39,6 +39,9 @@ REFUSED = {
     b'{"features": {"V1": 1}, "event_time": 99999999999999999999}': ("event_time", "expected `int`"),
     b'{"features": ' + b"[" * 5000 + b"]" * 5000 + b"}": ("features", "got `array`"),
     b" " * 200_000: (None, "larger than"),
+    b'{"features": {"V1": "x"}, "features": [1]}': ("features", "got `str`"),
+    b'{"features": {"V1": "x", "V1": 1}}': ("features", "got `str`"),
+    b'{"features": {"V1": 1, "amount": 1}, "unit": "' + "ü".encode() * 300 + b'"}': ("unit", "longer than 512 bytes"),
 }
 
 
@@ -148,9 +151,10 @@ def test_a_feature_that_the_model_requires_is_named(predictor, call, monkeypatch
     assert answer == (400, {"error": "a feature that the model requires is missing", "field": "features.V2"})
 
 
-def test_a_body_that_is_no_base64(predictor, monkeypatch):
+@pytest.mark.parametrize(("body", "encoded"), [("!", True), ("\ud800", False), (None, False)])
+def test_a_body_that_is_no_base64_no_text_or_none(predictor, monkeypatch, body, encoded):
     monkeypatch.setattr(rest, "predictor", lambda: predictor)
-    event = {"version": "1.0", "httpMethod": "POST", "path": "/predict", "body": "!", "isBase64Encoded": True}
+    event = {"version": "1.0", "httpMethod": "POST", "path": "/predict", "body": body, "isBase64Encoded": encoded}
     assert rest.handler(event, CONTEXT)["statusCode"] == 400
 
 

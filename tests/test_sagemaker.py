@@ -1,12 +1,15 @@
 """A scorer at an endpoint scores as the model in process, within its budget, or says why it cannot."""
 
+import json
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_endpoint import OFFENDING, FakeEndpoint
+from fake_endpoint import OFFENDING
+from scipy.special import logit
 
+from models import ubjson
 from models.breaker import State
 from models.container import container_model
 from models.endpoint import Breaker, Endpoint, check_servable
@@ -39,21 +42,8 @@ def features(model):
 
 
 @pytest.fixture(scope="module")
-def server(model):
-    made = FakeEndpoint(container_model(model))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def fake(server, monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server.break_with(None)
-    server.latency, server.lines = 0.0, False
-    server.requests.clear()
-    return server
+def endpoint_model(model):
+    return model
 
 
 @pytest.fixture
@@ -92,6 +82,16 @@ def test_what_the_container_loads_is_the_model_with_its_prior_shift(model, featu
 
     scores = booster.predict(xgb.DMatrix(features), validate_features=False)
     assert np.abs(scores - model.score(features)).max() <= 1e-6
+
+
+def test_its_base_score_is_a_plain_number_as_the_xgboost_of_older_containers_takes_a_list_for_a_half(model):
+    (booster,) = model.ensemble.boosters
+    (ours,) = json.loads(json.loads(booster.save_config())["learner"]["learner_model_param"]["base_score"])
+
+    described = ubjson.decode(container_model(model))
+
+    theirs = float(described["learner"]["learner_model_param"]["base_score"])
+    assert logit(theirs) == pytest.approx(logit(ours) + model.manifest.prior_shift, abs=1e-6)
 
 
 def test_an_ensemble_cannot_be_served(model):

@@ -15,6 +15,7 @@ import boto3
 import numpy as np
 import pytest
 from botocore.stub import ANY, Stubber
+from botocore.validate import ParamValidator
 from typer.testing import CliRunner
 
 from deploy.sagemaker import apply, transform
@@ -65,13 +66,16 @@ def rollout(share=0.0):
     return ramp(document, "m@2", share, BY) if share else document
 
 
-def test_the_container_finds_a_model_that_scores_as_ours(small_models, sandbox, packed):
+def test_the_container_finds_a_model_that_scores_as_ours(small_models, sandbox, packed, tmp_path):
+    """It loads the one file that it finds, by its path (serve.py of sagemaker-xgboost-container)."""
     model = from_files(small_models["1"], "m@1", sandbox=sandbox)
     with tarfile.open(fileobj=io.BytesIO(packed[ONE].content)) as archive:
-        (member,) = archive.getmembers()
-        booster = xgb.Booster()
-        booster.load_model(bytearray(archive.extractfile(member).read()))
-    assert member.name == MODEL_NAME
+        archive.extractall(tmp_path, filter="data")
+    (file,) = tmp_path.iterdir()
+    booster = xgb.Booster()
+    with pytest.warns(UserWarning, match="UBJSON"):  # without an ending it guesses the format, and guesses right
+        booster.load_model(file)
+    assert file.name == MODEL_NAME
     rows = read_dataset(sample_path()).frame[list(model.features)].to_numpy(np.float32)[:10_000]
     assert np.abs(booster.predict(xgb.DMatrix(rows), validate_features=False) - model.score(rows)).max() < 1e-6
     assert pack(model) == packed[ONE]
@@ -105,6 +109,8 @@ def test_sagemaker_runs_one_shadow_beside_one_variant(urls):
         ({"instances": 5}, "instances"),
         ({"step_percent": 60}, "step-percent"),
         ({"shift": "linear", "step_percent": 5}, "between 10 and 50"),
+        ({"wait_seconds": 3601}, "wait-seconds"),
+        ({"shift": "linear", "wait_seconds": 3600}, "below 8 hours"),
     ],
 )
 def test_what_aws_would_refuse_is_refused_before(urls, change, sentence):
@@ -176,6 +182,61 @@ def configs(*names):
     }
 
 
+def config_of(made):
+    arn, now = "arn:aws:sagemaker:us-east-1:1:endpoint-config/x", datetime(2026, 1, 1, tzinfo=UTC)
+    variants = made.config["ProductionVariants"]
+    return {"EndpointConfigName": "x", "EndpointConfigArn": arn, "CreationTime": now, "ProductionVariants": variants}
+
+
+def test_to_other_variants_no_step_leads_and_all_at_once_nothing_guards(account, urls):
+    """Then AWS takes no DeploymentConfig: the new configuration must have the variants of the old one."""
+    alone, both = plan(rollout(), urls, WISH), plan(rollout(0.05), urls, WISH)
+    at_once = plan(rollout(), urls, replace(WISH, shift="all-at-once"))
+    stub_account, stub = stubbed(account)
+    names = [f"fraud-{digit * 12}" for digit in "ba"]
+    stub.add_response("describe_endpoint", described(both, names[0]))
+    for _ in range(2):
+        stub.add_response("describe_endpoint", described(both, names[0]))
+        stub.add_response("list_endpoint_configs", configs(*names))
+        stub.add_response("describe_endpoint_config", config_of(alone))
+    wanted = {"EndpointName": "fraud", "EndpointConfigName": names[1]}
+    stub.add_response("update_endpoint", {"EndpointArn": "arn:aws:sagemaker:us-east-1:1:endpoint/fraud"}, wanted)
+    lines = []
+
+    with stub:
+        with pytest.raises(ConfigurationError, match="serves challenger, champion and is to serve champion: AWS"):
+            apply.deploy(stub_account, alone, lines.append)
+        with pytest.raises(ConfigurationError, match="take --shift all-at-once"):
+            apply.rollback(stub_account, "fraud", alone.deployment, None, lines.append)
+        apply.rollback(stub_account, "fraud", at_once.deployment, None, lines.append)
+        stub.assert_no_pending_responses()
+
+    assert lines[-1] == "other variants than now: all traffic moves at once, and no alarm sends it back"
+
+
+@pytest.mark.parametrize("shift", ["all-at-once", "canary", "linear"])
+@pytest.mark.parametrize("shadowed", [False, True])
+def test_every_request_of_a_plan_is_one_that_botocore_takes(account, urls, shift, shadowed):
+    wish = replace(WISH, shift=shift, captured=10, capture_to="s3://b/c", tags={"team": "fraud"})
+    shadows = (Shadow("next", "m@2", "xgboost"),) if shadowed else ()
+    made = plan(replace(rollout(0.0 if shadowed else 0.1), shadows=shadows), urls, wish)
+    update = {"EndpointName": "x", "EndpointConfigName": made.config_name, "DeploymentConfig": made.deployment}
+    job = transform.Job("job-1", made.models[0]["ModelName"], "s3://b/in", "s3://b/out", "ml.m5.xlarge")
+    requests = [
+        *((account.sagemaker, "CreateModel", each) for each in made.models),
+        (account.sagemaker, "CreateEndpointConfig", made.config),
+        (account.sagemaker, "UpdateEndpoint", update),
+        (account.sagemaker, "CreateTransformJob", transform.request_of(job)),
+        *((account.scaling, "RegisterScalableTarget", each) for each in made.targets),
+        *((account.scaling, "PutScalingPolicy", each) for each in made.policies),
+        *((account.alarms, "PutMetricAlarm", each) for each in made.alarms),
+    ]
+
+    for client, operation, request in requests:
+        shape = client.meta.service_model.operation_model(operation).input_shape
+        assert not ParamValidator().validate(request, shape).generate_report()
+
+
 @pytest.mark.parametrize("kind", ["all-at-once", "canary", "linear"])
 def test_an_endpoint_that_serves_is_updated_blue_green_and_watched_by_alarms(account, urls, kind):
     made = plan(rollout(0.05), urls, replace(WISH, shift=kind))
@@ -189,7 +250,6 @@ def test_an_endpoint_that_serves_is_updated_blue_green_and_watched_by_alarms(acc
     stub.add_client_error("describe_endpoint_config", "ValidationException", missing)
     arn = "arn:aws:sagemaker:us-east-1:1:endpoint-config/x"
     stub.add_response("create_endpoint_config", {"EndpointConfigArn": arn}, made.config)
-    stub.add_response("describe_endpoint", described(made, "fraud-0123456789ab"))
     wanted = {"EndpointName": "fraud", "EndpointConfigName": made.config_name, "DeploymentConfig": made.deployment}
     stub.add_response("update_endpoint", {"EndpointArn": "arn:aws:sagemaker:us-east-1:1:endpoint/fraud"}, wanted)
     stub.add_response("describe_endpoint", described(made, "fraud-0123456789ab", "Updating"))
@@ -224,6 +284,7 @@ def test_rollback_goes_to_the_configuration_before(account, urls):
     stub_account, stub = stubbed(account)
     stub.add_response("describe_endpoint", described(made, names[0]))
     stub.add_response("list_endpoint_configs", configs(*names, "fraud-of-others-000000000000", "fraud-zz"))
+    stub.add_response("describe_endpoint_config", config_of(made))
     stub.add_response("update_endpoint", {"EndpointArn": "arn:aws:sagemaker:us-east-1:1:endpoint/fraud"},
                       {"EndpointName": "fraud", "EndpointConfigName": names[1], "DeploymentConfig": ANY})  # fmt: skip
     with stub:

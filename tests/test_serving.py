@@ -145,7 +145,6 @@ def test_what_is_wrong_with_a_field_that_a_shadow_alone_needs_is_wrong_with_no_t
 
     columns = serving.reader.read(payloads)
     scores = runner.take(runner.begin(columns, payloads), np.arange(3))
-    runner.close()
 
     assert columns.reason.tolist() == [Reason.OK] * 3
     assert np.isfinite(scores["shadow-1"]).tolist() == [True, False, True]

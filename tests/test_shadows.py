@@ -53,15 +53,10 @@ def told():
 
 @pytest.fixture
 def runner_of(told):
-    made = []
-
     def make(*shadows, budget=10.0):
-        made.append(ShadowRunner(shadows, budget, lambda name, outcome: told.append((name, outcome))))
-        return made[-1]
+        return ShadowRunner(shadows, budget, lambda name, outcome: told.append((name, outcome)))
 
-    yield make
-    for runner in made:
-        runner.close()
+    return make
 
 
 def scored(runner, columns):
@@ -201,13 +196,12 @@ def test_without_shadows_nothing_is_scored(runner_of, told):
     assert told == []
 
 
-def test_a_closed_runner_lets_go_of_its_models_and_threads():
+def test_a_runner_that_nobody_holds_lets_go_of_its_models_and_threads():
     model = shadow("ending")
     runner = ShadowRunner([model], 10.0, lambda _name, _outcome: None)
     scored(runner, batch([0.1]))
     gone, model = weakref.ref(model.scorer), None
 
-    runner.close()
     runner = None
 
     deadline = time.monotonic() + 10

@@ -49,13 +49,15 @@ def deploy(account: Account, plan: Plan, say: Say, pause: Callable[[float], None
 
     Raises FraudstreamError where the deployment failed or was rolled back by an alarm.
     """
-    _require_rest(describe(account, plan.endpoint))
+    now = describe(account, plan.endpoint)
+    _require_rest(now)
+    if now is not None:
+        _require_same_variants(now, set(plan.weights), plan.deployment)
     for request in plan.models:
         ensure_model(account, request, say)
     _create(account, "endpoint_config", "EndpointConfigName", plan.config, say)
     for request in plan.alarms:  # before the deployment that they watch
         call(account.alarms, "put_metric_alarm", **request)
-    now = describe(account, plan.endpoint)
     changes = now is None or now.config != plan.config_name
     if now is None:
         say(f"creating the endpoint {plan.endpoint}")
@@ -63,7 +65,7 @@ def deploy(account: Account, plan: Plan, say: Say, pause: Callable[[float], None
         name = plan.config_name
         call(account.sagemaker, "create_endpoint", EndpointName=plan.endpoint, EndpointConfigName=name, Tags=tags)
     elif changes:
-        _update(account, plan.endpoint, plan.config_name, plan.deployment, say)
+        _update(account, now, plan.config_name, set(plan.weights), plan.deployment, say)
     wait(account, plan.endpoint, plan.config_name, say, pause)
     for request in plan.targets:
         call(account.scaling, "register_scalable_target", **request)
@@ -123,7 +125,9 @@ def rollback(account: Account, name: str, deployment: Mapping[str, Any], to: str
     elif to not in made:
         raise ConfigurationError(f"{name} never had a configuration {to}: it had {', '.join(made) or 'none'}")
     if to != now.config:
-        _update(account, name, to, deployment, say)
+        variants, _ = _named_in(account, [to])
+        _require_same_variants(now, variants, deployment)
+        _update(account, now, to, variants, deployment, say)
     return to
 
 
@@ -196,10 +200,30 @@ def _create(account: Account, kind: str, name: str, request: Mapping[str, Any], 
         call(account.sagemaker, f"create_{kind}", **request)
 
 
-def _update(account: Account, name: str, config: str, deployment: Mapping[str, Any], say: Say) -> None:
-    say(f"updating {name} to {config}")
-    request = {"EndpointName": name, "EndpointConfigName": config, "DeploymentConfig": deployment}
+def _update(
+    account: Account, now: Endpoint, config: str, variants: set[str], deployment: Mapping[str, Any], say: Say
+) -> None:
+    say(f"updating {now.name} to {config}")
+    request: dict[str, Any] = {"EndpointName": now.name, "EndpointConfigName": config}
+    if variants == set(now.weights):
+        request["DeploymentConfig"] = deployment
+    else:
+        say("other variants than now: all traffic moves at once, and no alarm sends it back")
     call(account.sagemaker, "update_endpoint", **request)
+
+
+def _require_same_variants(now: Endpoint, variants: set[str], deployment: Mapping[str, Any]) -> None:
+    """AWS guards a deployment only where the variants are called as before, and takes no steps between others.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-exclusions.html
+    """
+    routing = deployment["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["Type"]
+    if variants != set(now.weights) and routing != "ALL_AT_ONCE":
+        has, wants = (", ".join(sorted(names)) for names in (now.weights, variants))
+        raise ConfigurationError(
+            f"{now.name} serves {has} and is to serve {wants}: AWS moves traffic step by step, and back at an alarm, "
+            "only between variants of the same names; take --shift all-at-once"
+        )
 
 
 def _required(account: Account, name: str) -> Endpoint:

@@ -20,6 +20,9 @@ HOURS_A_MONTH = 730
 MOST_VARIANTS = 5
 """Two alarms each: a deployment watches ten at most."""
 
+_LONGEST_SECONDS = 28_800
+"""Of a deployment, with all its waits."""
+
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
 Request = Mapping[str, Any]
@@ -136,10 +139,6 @@ def _check(document: Document, wish: Wish) -> None:
         raise ConfigurationError("capture-to: say where captured requests go, s3://bucket/prefix")
     if not 1 <= wish.instances <= wish.most_instances:
         raise ConfigurationError("instances must be at least 1, and most-instances not below them")
-    if wish.shift == "linear" and not 10 <= wish.step_percent <= 50:
-        raise ConfigurationError("step-percent must lie between 10 and 50 for a linear shift")
-    if not 1 <= wish.step_percent <= 50:
-        raise ConfigurationError("step-percent must lie between 1 and 50")
     if len(document.variants) > MOST_VARIANTS:
         raise ConfigurationError(f"an endpoint here has at most {MOST_VARIANTS} variants, and the rollout has more")
     names = [variant_name(each) for each in served(document)]
@@ -260,7 +259,13 @@ def deployment_of(shift: Shift, step_percent: int, wait_seconds: int, alarms: Se
     """How traffic moves to a new fleet, and the alarms that send it back.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green.html
+
+    Raises ConfigurationError for what SageMaker would refuse.
     """
+    if shift == "linear" and not 10 <= step_percent <= 50:
+        raise ConfigurationError("step-percent must lie between 10 and 50 for a linear shift")
+    if not 1 <= step_percent <= 50:
+        raise ConfigurationError("step-percent must lie between 1 and 50")
     step = {"Type": "CAPACITY_PERCENT", "Value": step_percent}
     routing: dict[str, Any] = {"Type": shift.upper().replace("-", "_"), "WaitIntervalInSeconds": wait_seconds}
     steps = 1
@@ -269,7 +274,9 @@ def deployment_of(shift: Shift, step_percent: int, wait_seconds: int, alarms: Se
     elif shift == "linear":
         routing["LinearStepSize"] = step
         steps = -(-100 // step_percent)
-    longest = min(28_800, max(1_800, 2 * wait_seconds * (steps + 1)))
+    if not 0 <= wait_seconds <= 3_600 or wait_seconds * (steps + 1) >= _LONGEST_SECONDS:
+        raise ConfigurationError("wait-seconds must lie between 0 and 3,600, and all waits stay below 8 hours together")
+    longest = min(_LONGEST_SECONDS, max(1_800, 2 * wait_seconds * (steps + 1)))
     policy = {
         "BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": routing,

@@ -62,7 +62,7 @@ def _asked(event: Mapping[str, Any]) -> tuple[str, str]:
 def _body(event: Mapping[str, Any]) -> bytes:
     body = cast("str", event.get("body") or "")
     if not event.get("isBase64Encoded"):
-        return body.encode()
+        return body.encode(errors="surrogatepass")  # half a surrogate is no UTF-8, and then no JSON
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):

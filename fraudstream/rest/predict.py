@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from consumer.decide import Rejection, Rollout, Source, decide
+from consumer.decide import LONGEST_ID, Rejection, Rollout, Source, decide
 from consumer.follow import source_of
 from consumer.metrics import WorkerMetrics
 from consumer.settings import WorkerSettings
@@ -70,7 +70,7 @@ class Predictor:
         source = Source(TOPIC, np.zeros(1, np.int32), np.zeros(1, np.int64))
         verdict = decide(columns, source, self._roles, self._bounds, rollout, self._reasons, now)
         if verdict.rejected:
-            raise _refusal(verdict.rejected[0], values, rollout)
+            raise _refusal(verdict.rejected[0], request, values, rollout)
         record = to_records(verdict.decisions)[0]
         for name in ("decision_id", "source", "shadow", "replay"):
             del record[name]
@@ -97,7 +97,7 @@ def _text(value: str) -> BytesColumn:
     return BytesColumn(data, np.zeros(1, np.int64), np.array([len(data)]), None)
 
 
-def _refusal(rejection: Rejection, values: dict[str, float], rollout: Rollout) -> BadRequestError:
+def _refusal(rejection: Rejection, request: Request, values: dict[str, float], rollout: Rollout) -> BadRequestError:
     field = None
     if rejection is Rejection.MISSING_FEATURE:
         required = (name for arm in rollout.arms for name in np.array(arm.scorer.features)[arm.required].tolist())
@@ -107,7 +107,7 @@ def _refusal(rejection: Rejection, values: dict[str, float], rollout: Rollout) -
     elif rejection is Rejection.EVENT_TIME_OUT_OF_RANGE:
         field = "event_time"
     elif rejection is Rejection.OVERLONG_ID:
-        field = "transaction_id"
+        field = "unit" if len((request.unit or "").encode()) > LONGEST_ID else "transaction_id"
     return BadRequestError(rejection.value, field)
 
 

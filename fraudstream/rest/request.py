@@ -95,7 +95,10 @@ def _as_field(sentence: str, body: bytes, names: Sequence[str]) -> BadRequestErr
 
 
 def _feature_of(place: str, body: bytes, names: Sequence[str]) -> str:
-    """The feature that msgspec means: by its position in a list; of an object it does not say which."""
+    """The feature that msgspec means: by its position in a list; of an object it does not say which.
+
+    Of what a body says twice only the last is left to look at, and that may be right.
+    """
     try:
         given = msgspec.json.decode(body)["features"]
     except (
@@ -103,10 +106,11 @@ def _feature_of(place: str, body: bytes, names: Sequence[str]) -> str:
         RecursionError,
     ):  # a number beyond every number can only be read as what it should have been
         return "features"
-    if isinstance(given, dict):
-        return "features." + _shown(next(name for name, value in given.items() if not _is_number(value)))
-    at = int(place.removeprefix("features[").removesuffix("]"))
-    return f"features.{names[at]}" if len(given) == len(names) else place
+    at = re.fullmatch(r"features\[(\d+)\]", place)
+    if isinstance(given, list) and at:
+        return f"features.{names[int(at[1])]}" if len(given) == len(names) else place
+    odd = [name for name, value in given.items() if not _is_number(value)] if isinstance(given, dict) else []
+    return f"features.{_shown(odd[0])}" if odd else "features"
 
 
 def _is_number(value: object) -> bool:

@@ -3,17 +3,16 @@
 import os
 from collections import Counter
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
-from fake_endpoint import FakeEndpoint
+from fake_endpoint import OFFENDING
 from served import document, put
 from worker_stream import Load, assert_in_order_per_key, ids_of, metric, transactions, wait_until
 
-from models.container import container_model
 from models.endpoint import Breaker, Endpoint
 from models.folder import FolderStore
-from models.manifest import MANIFEST_FILE, from_json
-from models.model import open_model
+from models.manifest import MODEL_FILE
 from models.registry import Registry
 
 PROBE_SECONDS = 1.0
@@ -22,26 +21,6 @@ OUTAGE_SECONDS = int(os.environ.get("FRAUDSTREAM_TEST_OUTAGE_SECONDS", "10"))
 A_SECOND = 500
 PATIENCE = "6000"
 """ms: both of a member that is silent and of one that does not poll. An outage takes longer."""
-
-
-@pytest.fixture(scope="module")
-def models(small_models):
-    return {
-        version: open_model(from_json(files[MANIFEST_FILE], "manifest"), files, 1)
-        for version, files in small_models.items()
-    }
-
-
-@pytest.fixture
-def fake(models, monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    made = FakeEndpoint(container_model(models["1"]))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
@@ -69,7 +48,7 @@ def start(stream, store, fake, *options):
 
 
 def test_an_outage_under_load_holds_the_stream_loses_nothing_and_ends_with_the_first_probe(
-    stream_of, store, sample, models, fake
+    stream_of, store, sample, endpoint_model, fake
 ):
     stream = stream_of()
     put(store, served_by(endpoint()))
@@ -80,9 +59,10 @@ def test_an_outage_under_load_holds_the_stream_loses_nothing_and_ends_with_the_f
         wait_until(lambda: stream.committed() > 500)
         rebalances = metric(worker, "rebalances_total")
 
+        fake.break_with("403")  # a right that is taken while it runs ends nothing
+        wait_until(lambda: metric(worker, "held") == 1)
         fake.break_with("down")
         wait_until(lambda: metric(worker, 'endpoint_breaker{name="champion"}') == 2)
-        assert metric(worker, "held") == 1
         failing = len(fake.requests)
         done = load.count
         wait_until(lambda: load.count > done + 0.9 * OUTAGE_SECONDS * A_SECOND, 60 + 2 * OUTAGE_SECONDS)
@@ -101,7 +81,7 @@ def test_an_outage_under_load_holds_the_stream_loses_nothing_and_ends_with_the_f
     }
     assert all(r["invocation_seconds"] > 0 for _, r in decisions)
     assert metric(worker, "rebalances_total") == rebalances
-    golden = len(models["1"].manifest.golden_rows)
+    golden = len(endpoint_model.manifest.golden_rows)
     asked = [lines for _, lines, _ in fake.requests[failing:back]]
     assert golden in asked, "no probe was sent"
     # What was under way when the breaker opened may arrive a moment later.
@@ -109,14 +89,15 @@ def test_an_outage_under_load_holds_the_stream_loses_nothing_and_ends_with_the_f
     assert all(fault is None for *_, fault in fake.requests[back + 1 :]), "it is not back with the first probe"
 
 
-def test_during_an_outage_the_fallback_decides_under_its_own_name_and_the_endpoint_comes_back_by_itself(
-    stream_of, store, sample, models, fake
+def test_the_fallback_decides_under_its_own_name_the_endpoint_comes_back_and_a_record_it_refuses_is_a_dead_letter(
+    stream_of, store, sample, small_models, fake
 ):
     stream = stream_of()
     put(store, served_by(endpoint(on_outage="fallback", fallback="m@2", budget_seconds=20.0, read_seconds=10.0)))
     worker = start(stream, store, fake)
     wait_until(lambda: metric(worker, "assigned_partitions") == 4, 60)
-    records = list(transactions(sample, 1500))
+    *rows, last = sample[:1500]
+    records = list(transactions([*rows, last | {"V1": OFFENDING}], 1500))
 
     stream.publish(records[:500])
     wait_until(lambda: stream.committed() == 500)
@@ -127,19 +108,21 @@ def test_during_an_outage_the_fallback_decides_under_its_own_name_and_the_endpoi
     wait_until(lambda: metric(worker, 'endpoint_breaker{name="champion"}') != 2)
     stream.publish(records[1000:])
 
-    decided = {r["transaction_id"]: r for _, r in stream.read_decisions(1500)}
+    decided = {r["transaction_id"]: r for _, r in stream.read_decisions(1499)}
     during = [decided[f"tx-{number:08d}"] for number in range(500, 1000)]
-    others = [decided[f"tx-{number:08d}"] for number in [*range(500), *range(1000, 1500)]]
+    others = [decided[f"tx-{number:08d}"] for number in [*range(500), *range(1000, 1499)]]
     assert {(r["model"]["backend"], r["model"]["sha256"], r["degraded"]) for r in others} == {
-        ("sagemaker", models["1"].sha256, False)
+        ("sagemaker", sha256(small_models["1"][MODEL_FILE]).digest(), False)
     }
     assert {(r["model"]["backend"], r["model"]["sha256"], r["degraded"]) for r in during} == {
-        ("xgboost", models["2"].sha256, True)
+        ("xgboost", sha256(small_models["2"][MODEL_FILE]).digest(), True)
     }
     assert {r["experiment"]["variant"] for r in decided.values()} == {"champion"}
     assert all(r["fallback_reason"].startswith("endpoint fraud is ") for r in during)
     assert all(r["invoked_variant"] is None and r["invocation_seconds"] is None for r in during)
-    assert stream.read(stream.dead_letters, 4, 0, seconds=5) == []
+    (letter,) = stream.read(stream.dead_letters, 4, 1)
+    assert dict(letter.headers())["__connect.errors.class.name"] == b"REFUSED_BY_ENDPOINT"
+    assert letter.value() == records[-1][1]
 
 
 @pytest.mark.parametrize(("missing", "code"), [(False, 77), (True, 78)])
