@@ -128,6 +128,8 @@ class Soak:
             self._run(self._load(rate))
         except FraudstreamError as error:
             problems.append(str(error))
+            with suppress(FraudstreamError):
+                self._audit()
         self.lives = self._census.close()
         verdicts = tuple(judge(life, self._warm_seconds) for life in self.lives)
         return Soaked(
