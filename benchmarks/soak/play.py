@@ -24,6 +24,8 @@ SURVIVOR, VICTIM = 0, 1
 """Slots. The survivor lives through every fault, so that its memory has hours to grow."""
 MONITOR = "drift monitor"
 NAMES = {SURVIVOR: "worker, slot 0", VICTIM: "worker, slot 1"}
+JUDGED_FROM_SECONDS = 1800.0
+"""A shorter run audits what it did and judges no slope."""
 STEP_SECONDS = 5.0
 LEAST_BETWEEN_FAULTS = 15.0
 LONGEST_WARM_SECONDS = 900.0
@@ -132,6 +134,9 @@ class Soak:
                 self._audit()
         self.lives = self._census.close()
         verdicts = tuple(judge(life, self._warm_seconds) for life in self.lives)
+        judged = any(verdict.judged for verdict in verdicts if verdict.name == NAMES[SURVIVOR])
+        if self._seconds >= JUDGED_FROM_SECONDS and not judged:
+            problems.append(f"{NAMES[SURVIVOR]} did not live long enough to be judged")
         return Soaked(
             seconds=self._census.age,
             warm_seconds=self._warm_seconds,
@@ -150,12 +155,9 @@ class Soak:
         workers = {NAMES[worker.slot]: worker.process.pid for worker in self._stage.crew.workers}
         return workers | {MONITOR: self._monitor.pid}
 
-    def _load(self, rate: float | None, first: int = 0) -> Steady:
-        stage = self._stage
-        first = first or stage.done()
-        loader = Steady(
-            stage.connection.properties, stage.settings.input_topic, self._setting.source, rate, first=first
-        )
+    def _load(self, rate: float | None) -> Steady:
+        stage, topic = self._stage, self._stage.settings.input_topic
+        loader = Steady(stage.connection.properties, topic, self._setting.source, rate, first=stage.done())
         loader.start()
         return loader
 
