@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 KILLS := 25
 EVENTS := 100000
 RECORDS := 1000000
+HOURS := 2
 
 SITE := .cache/site
 LOCKS := requirements.lock docs/requirements.lock deploy/mlflow/requirements.lock
 # What is installed, where bandit looks.
 PACKAGES := consumer producer models drift schemas deploy fraudstream
-.PHONY: help demo up down test lint docs dist audit-dependencies bench bench-drift chaos faults fuzz kafka kafka-stop
+.PHONY: help demo up down test lint docs dist audit-dependencies bench bench-drift chaos faults fuzz soak kafka kafka-stop
 .PHONY: dashboards lock clean
 SECONDS := 600
 .PHONY: help demo test lint bench bench-drift bench-sagemaker outage chaos kafka kafka-stop lock clean
@@ -68,6 +69,9 @@ faults: $(VENV)/ready ## break the network, the broker and its disk under load (
 
 fuzz: $(VENV)/ready ## let the worker decide mutated records: RECORDS=1000000
 	@$(BIN)/python -m benchmarks.fuzz --records $(RECORDS) $(FUZZ)
+
+soak: $(VENV)/ready ## hours under load and faults: does memory grow, is every audit clean: HOURS=2, RATE= for one of yours
+	@$(BIN)/python -m benchmarks.soak --hours $(HOURS) $(if $(RATE),--rate $(RATE)) $(SOAK)
 
 kafka: $(VENV)/ready ## start a real Kafka on 127.0.0.1:9092 for trying things
 	@$(BIN)/python -m deploy.kafka start

@@ -23,13 +23,12 @@ from confluent_kafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bed import PREFIX, in_real_mix, train
+from benchmarks.bed import in_real_mix, train
+from benchmarks.chaos.loader import Steady
 from benchmarks.chaos.scenarios import fence
 from benchmarks.chaos.stage import PARTITIONS, SESSION_SECONDS, Setting, Stage
 from benchmarks.report import markdown_row, origin, put_into
 from deploy.kafka.broker import running_broker
-from producer.encode import encode_avro
-from producer.publish import Pace, Publisher, send_at_pace
 from schemas.errors import FraudstreamError
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
@@ -61,20 +60,21 @@ class Load:
 
     def __init__(self, stage: Stage, setting: Setting) -> None:
         self._stage = stage
-        self._source = setting.source
         self._stopped = threading.Event()
         self._heard: dict[int, list[float]] = defaultdict(list)
-        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._send, self._listen)]
+        properties, topic = stage.connection.properties, stage.settings.input_topic
+        self._loader = Steady(properties, topic, setting.source, RATE, spoilt_every=None)
+        self._ear = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._loader.start()
+        self._ear.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._stopped.set()
-        for thread in self._threads:
-            thread.join()
+        self._loader.close()
+        self._ear.join()
 
     def silence(self, since: float, at_least: float) -> float:
         """The longest that any partition had no decision since then, when all have them again (s).
@@ -95,15 +95,6 @@ class Load:
 
     def _since(self, partition: int, since: float) -> list[float]:
         return [at for at in self._heard[partition] if at > since]
-
-    def _send(self) -> None:
-        publisher = Publisher(self._stage.connection.properties, self._stage.settings.input_topic)
-
-        def send(first: int, due: np.ndarray) -> None:
-            rows = self._source.stretch(first, len(due))
-            publisher.send(rows.card_id.tolist(), encode_avro(rows, PREFIX))
-
-        send_at_pace(Pace(time.time(), RATE), None, send, self._stopped.is_set)
 
     def _listen(self) -> None:
         topic = self._stage.settings.decisions_topic

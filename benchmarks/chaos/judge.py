@@ -21,9 +21,10 @@ UNSEEN = "never seen"
 """A decision that stands on its topic, and that who looked on was not given."""
 
 
-def audited(stage: Stage, to: str = "end") -> dict[str, Any]:
+def audited(stage: Stage, to: str = "end", since: str = "beginning") -> dict[str, Any]:
     """The report of the command. Raises FraudstreamError where it gives none."""
-    command = [sys.executable, "-m", "fraudstream", "audit", "--to", to, "--json", *stage.options]
+    range_ = ["--from", since, "--to", to]
+    command = [sys.executable, "-m", "fraudstream", "audit", *range_, "--json", *stage.options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise FraudstreamError(f"the audit gave no report: {done.stderr.strip()}")

@@ -1,16 +1,19 @@
 """Publish transactions with ids of their own, some of them spoilt and some aborted, as far as a gate is open."""
 
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any
 
+import numpy as np
 from confluent_kafka import KafkaException, Producer
+from numpy.typing import NDArray
 
 from benchmarks.bed import PREFIX
 from producer.encode import encode_avro
-from producer.publish import Publisher
+from producer.publish import Pace, Publisher, send_at_pace
 from producer.transactions import TransactionSource
 
 BURST = 250
@@ -19,6 +22,8 @@ SPOILT_EVERY = 100
 ABORTED_EVERY = 8
 """Before one burst of so many the same number of records is published in a transaction that aborts."""
 _SECONDS = 30.0
+# No scenario takes its broker away for longer.
+_PATIENT = {"message.timeout.ms": 180_000}
 
 
 class Loader(threading.Thread):
@@ -32,8 +37,7 @@ class Loader(threading.Thread):
         self._properties = dict(properties)
         self._topic = topic
         self._source = source
-        # No scenario takes its broker away for longer.
-        self._publisher = Publisher(self._properties | {"message.timeout.ms": 180_000}, topic)
+        self._publisher = Publisher(self._properties | _PATIENT, topic)
         self._gate = 0
         self._moved = threading.Condition()
         self._closed = False
@@ -76,11 +80,7 @@ class Loader(threading.Thread):
             return min(BURST, self._gate - self.sent)
 
     def _publish(self, size: int) -> None:
-        rows = self._source.stretch(self.sent, size)
-        values = encode_avro(rows, PREFIX)
-        for row in range(-self.sent % SPOILT_EVERY, size, SPOILT_EVERY):
-            values[row] = values[row][:-3]
-        self._publisher.send(rows.card_id.tolist(), values)
+        self._publisher.send(*_records(self._source, self.sent, size, SPOILT_EVERY))
         self._publisher.flush(_SECONDS)
         self.sent += size
 
@@ -98,3 +98,57 @@ class Loader(threading.Thread):
             producer.flush(_SECONDS)
             producer.abort_transaction(_SECONDS)
             self.aborted += size
+
+
+class Steady(threading.Thread):
+    """A thread that publishes records from number ``first`` on at a rate, or as fast as it can, until it is closed.
+
+    ``sent`` is the number of the next record. One of ``spoilt_every`` is cut short; None: none is.
+    """
+
+    def __init__(
+        self,
+        properties: Mapping[str, Any],
+        topic: str,
+        source: TransactionSource,
+        rate: float | None,
+        *,
+        first: int = 0,
+        spoilt_every: int | None = SPOILT_EVERY,
+    ) -> None:
+        super().__init__(name="loader", daemon=True)
+        self.sent = first
+        self.failure: Exception | None = None
+        self._publisher = Publisher(dict(properties) | _PATIENT, topic)
+        self._source = source
+        self._rate = rate
+        self._spoilt_every = spoilt_every
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Publish no more, and wait until all is delivered."""
+        self._closed.set()
+        self.join()
+
+    def run(self) -> None:
+        """Publish what is due."""
+        try:
+            send_at_pace(Pace(time.time(), self._rate), None, self._send, self._closed.is_set)
+            self._publisher.flush(_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the loader is told
+            self.failure = error
+
+    def _send(self, _first: int, due: NDArray[np.float64]) -> None:
+        self._publisher.send(*_records(self._source, self.sent, len(due), self._spoilt_every))
+        self.sent += len(due)
+
+
+def _records(
+    source: TransactionSource, first: int, size: int, spoilt_every: int | None
+) -> tuple[list[bytes], list[bytes]]:
+    """The keys and the values of records ``first`` to ``first + size - 1``."""
+    rows = source.stretch(first, size)
+    values = encode_avro(rows, PREFIX)
+    for row in range(-first % spoilt_every, size, spoilt_every) if spoilt_every else ():
+        values[row] = values[row][:-3]
+    return rows.card_id.tolist(), values

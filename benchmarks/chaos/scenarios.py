@@ -109,21 +109,26 @@ def _storm(stage: Stage, events: int) -> None:
     """A guest without a slot joins the group, is given partitions, does nothing with them and leaves."""
     stage.crew.start(0, 1)
     for _ in _parts(stage, events, SECONDS):
-        guest = Consumer(
-            {
-                "bootstrap.servers": stage.settings.bootstrap_servers,
-                "group.id": stage.settings.group,
-                "partition.assignment.strategy": "cooperative-sticky",
-                "enable.auto.commit": False,
-                "log_level": 0,
-            }
-        )
-        guest.subscribe([stage.settings.input_topic])
-        deadline = time.monotonic() + 1
-        while time.monotonic() < deadline:
-            guest.poll(0.05)
-            stage.crew.tend()
-        guest.close()
+        visit(stage)
+
+
+def visit(stage: Stage) -> None:
+    """Be such a guest for a second."""
+    guest = Consumer(
+        {
+            "bootstrap.servers": stage.settings.bootstrap_servers,
+            "group.id": stage.settings.group,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    guest.subscribe([stage.settings.input_topic])
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        guest.poll(0.05)
+        stage.crew.tend()
+    guest.close()
 
 
 def _parts(stage: Stage, events: int, count: int) -> Iterator[int]:

@@ -3,9 +3,9 @@
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -28,6 +28,11 @@ BATCH_SIZE = 200
 SESSION_SECONDS = 6
 PATIENCE_SECONDS = 120.0
 TICK_SECONDS = 0.005
+LOGS = ("--log-format", "json", "--log-level", "warning")
+_HASTY = (
+    *("--batch-size", str(BATCH_SIZE), "--poll-seconds", "0.1"),
+    *("--consumer-kafka", f"session.timeout.ms={SESSION_SECONDS}000"),
+)
 
 
 class StalledError(FraudstreamError):
@@ -38,7 +43,8 @@ class StalledError(FraudstreamError):
 class Setting:
     """What all scenarios share: the broker, a model, the transactions, and a folder for logs.
 
-    With a ``link`` the workers, and they alone, reach the broker through it.
+    With a ``link`` the workers, and they alone, reach the broker through it. ``worker`` holds what they are told
+    beside the topics, ``topic_settings`` are those of all topics.
     """
 
     broker: Broker
@@ -46,6 +52,8 @@ class Setting:
     source: TransactionSource
     home: Path
     link: Link | None = None
+    worker: tuple[str, ...] = _HASTY
+    topic_settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stage:
@@ -67,13 +75,13 @@ class Stage:
         self.settings = WorkerSettings.model_validate(address | topics)
         self.connection = Connection(self.settings.bootstrap_servers, {})
         for topic in self.topics:
-            self.connection.create_topic(topic, PARTITIONS)
-        self.connection.create_topic(self.settings.samples_topic, 1)
+            self.connection.create_topic(topic, PARTITIONS, setting.topic_settings)
+        self.connection.create_topic(self.settings.samples_topic, 1, setting.topic_settings)
         home = setting.home / unique
         home.mkdir()
         way = ["--bootstrap-servers", f"127.0.0.1:{self.link.port}"] if self.link else []
-        own = ["--model", str(setting.model), *_WORKER, *options]
-        self.crew = Crew([*self.options, *way, *own], home, sabotage)
+        own = [*way, "--model", str(setting.model), *LOGS, *setting.worker, *options]
+        self.crew = Crew([*self.options, *own], home, sabotage)
         self.loader = Loader(self.connection.properties, self.settings.input_topic, setting.source)
         self.onlooker = Onlooker(self.connection, self.settings, PARTITIONS)
         self._observer = self.connection.reader(self.settings.group, isolation="read_uncommitted")
@@ -180,12 +188,6 @@ class Stage:
             with closing(self.connection.reader(self.settings.group)) as consumer:
                 return next(read(consumer, self.topics[0], rest, lambda _steps: None), None) is None
         return False
-
-
-_WORKER = (
-    *("--batch-size", str(BATCH_SIZE), "--poll-seconds", "0.1", "--log-format", "json", "--log-level", "warning"),
-    *("--consumer-kafka", f"session.timeout.ms={SESSION_SECONDS}000"),
-)
 
 
 @contextmanager
