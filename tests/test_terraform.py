@@ -56,8 +56,8 @@ def labels(kind):
 
 
 @pytest.fixture(scope="module")
-def computed(tmp_path_factory):
-    """What Terraform makes of variables and locals, and what it gives to tasks; what resources tell is a stub."""
+def written(tmp_path_factory):
+    """Where the module lies without its resources: variables, locals, and what tasks are given as outputs."""
     kept = [block for block in BLOCKS if block.startswith(("variable ", "locals "))]
     for family, group in {"service": "services", "once": "once"}.items():
         (task,) = [block for block in BLOCKS if block.startswith(f'resource "aws_ecs_task_definition" "{family}"')]
@@ -68,9 +68,16 @@ def computed(tmp_path_factory):
     home = tmp_path_factory.mktemp("terraform")
     (home / "main.tf").write_text(ATTRIBUTE.sub('"stub"', "\n".join(kept)).replace('one("stub")', "null"))
     (home / "given.auto.tfvars.json").write_text(json.dumps(GIVEN))
-    terraform = TerraformCommand(str(home))
-    for result in (terraform.init(), terraform.apply(auto_approve=True)):
-        assert result.retcode == 0, result.value
+    assert TerraformCommand(str(home)).init().retcode == 0
+    return home
+
+
+@pytest.fixture(scope="module")
+def computed(written):
+    """What Terraform makes of it; what resources tell is a stub."""
+    terraform = TerraformCommand(str(written))
+    applied = terraform.apply(auto_approve=True)
+    assert applied.retcode == 0, applied.value
     return {name: output["value"] for name, output in terraform.output().value.items()}
 
 
@@ -109,6 +116,21 @@ def test_the_example_sets_variables_that_there_are():
     variables = {name.strip('"') for file in PARSED for block in file.get("variable", []) for name in block}
 
     assert {name for name in example if not name.startswith("__")} <= variables
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("schema_registry_url", "http://registry:8081", "https at port 443"),
+        ("schema_registry_url", "https://registry:8443/", "https at port 443"),
+        ("workers", "13", "more workers would only stand by"),
+    ],
+)
+def test_what_could_not_work_is_refused(written, name, value, sentence):
+    refused = TerraformCommand(str(written)).plan(vars={name: value})
+
+    assert refused.retcode == 1
+    assert sentence in str(refused.value)
 
 
 def test_a_slot_has_a_service_of_its_own_that_never_runs_twice(containers):
