@@ -294,9 +294,14 @@ class WorkerSettings(BaseModel):
         return url
 
     @property
+    def installation(self) -> str:
+        """What all slots of this group have in common in their names, wherever else a group is called the same."""
+        return f"{self.application}.{self.environment}.{self.group}"
+
+    @property
     def slot_id(self) -> str:
         """The name of this slot, the same after every restart."""
-        return f"{self.application}.{self.environment}.{self.group}.{self.slot}"
+        return f"{self.installation}.{self.slot}"
 
     def masked(self) -> dict[str, Any]:
         """Every setting as plain values, with secrets replaced by stars."""

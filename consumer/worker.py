@@ -297,7 +297,7 @@ class Worker:
     def _emitter(self) -> Emitter | None:
         if not self.settings.emf_seconds:
             return None
-        dimensions = {"group": redact(self.settings.group), "slot": redact(self.settings.slot_id)}
+        dimensions = {"group": redact(self.settings.installation), "slot": redact(self.settings.slot_id)}
         metrics = EmbeddedMetrics(self._registry, dimensions)
         return Emitter(metrics, self.settings.emf_seconds, _write_line)
 

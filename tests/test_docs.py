@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
+from consumer.metrics import WorkerMetrics
 from consumer.settings import WorkerSettings
 from deploy.site_pages import ROOT_PAGES, moved
+from drift.metrics import MonitorMetrics
 from fraudstream.reference.__main__ import PAGES
 from fraudstream.reference.settings_page import SECTIONS
 from schemas.load import load
@@ -75,6 +78,30 @@ def test_a_page_of_the_root_links_from_the_site_what_is_in_it_and_names_the_rest
     assert moved(page) == (
         "[a](drift.md#b), [CHANGELOG.md](CHANGELOG.md), NOTICE, [c](https://example.org/docs/d), [e](#f)"
     )
+
+
+def test_every_metric_that_a_page_names_is_told_under_that_name():
+    registry, told = CollectorRegistry(), set()
+    WorkerMetrics(registry), MonitorMetrics(registry)
+    endings = {"counter": ["_total"], "histogram": ["", "_bucket", "_count", "_sum"], "info": ["_info"]}
+    for metric in registry.collect():
+        told |= {metric.name + ending for ending in endings.get(metric.type, [""])}
+
+    for page in DOCS:
+        assert set(re.findall(r"\bfraudstream_\w+", page.read_text())) <= told, page.name
+
+
+def test_what_scaling_says_was_measured_is_what_benchmarks_says():
+    page = (ROOT / "docs" / "scaling.md").read_text()
+    measured = (ROOT / "docs" / "benchmarks.md").read_text()
+    rows = {
+        workers: re.search(rf"^\| {re.escape(name)} \| (.+) \|$", measured, re.MULTILINE)[1].split(" | ")
+        for workers, name in enumerate(("fraudstream exactly-once", "fraudstream exactly-once, 2 workers"))
+    }
+    said = [line.split(" | ")[1:] for line in re.findall(r"^\| (.+) \|$", page, re.MULTILINE)[1:5]]
+
+    for workers, (rate, _, cpu, broker, memory) in rows.items():
+        assert [each[workers].removesuffix(" each") for each in said] == [rate, cpu, broker, memory]
 
 
 def test_the_contracts_name_every_topic_and_every_schema():

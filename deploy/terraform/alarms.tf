@@ -106,6 +106,53 @@ resource "aws_cloudwatch_metric_alarm" "told" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
+# What the workers tell of themselves (docs/monitoring.md, CloudWatch), over all slots; the thresholds are those of the
+# alerts for Prometheus.
+locals {
+  figures = {
+    slow = {
+      description = "More than 1 % of the decisions take longer than 0.5 s"
+      metric      = "fraudstream_broker_latency_seconds"
+      statistic   = null
+      percentile  = "p99"
+      threshold   = 0.5
+    }
+    degraded = {
+      description = "The control decides in the place of a model that is missing"
+      metric      = "fraudstream_degraded_share"
+      statistic   = "Maximum"
+      percentile  = null
+      threshold   = 0
+    }
+    fenced = {
+      description = "Two processes run as one slot: each cuts the other off"
+      metric      = "fraudstream_producer_fences_total"
+      statistic   = "Sum"
+      percentile  = null
+      threshold   = 0
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "figure" {
+  for_each            = local.figures
+  alarm_name          = "${local.name}-${each.key}"
+  alarm_description   = each.value.description
+  namespace           = "fraudstream"
+  metric_name         = each.value.metric
+  dimensions          = { group = local.transactional_prefix }
+  statistic           = each.value.statistic
+  extended_statistic  = each.value.percentile
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = each.value.threshold
+  # Workers that tell nothing do not run, and there is an alarm for that.
+  treat_missing_data = "notBreaching"
+  alarm_actions      = [aws_sns_topic.alarms.arn]
+  ok_actions         = [aws_sns_topic.alarms.arn]
+}
+
 resource "aws_cloudwatch_metric_alarm" "lag" {
   alarm_name          = "${local.name}-lag"
   alarm_description   = "The workers do not keep up"
@@ -219,7 +266,30 @@ resource "aws_cloudwatch_dashboard" "this" {
         }
       },
       {
-        type = "log", x = 0, y = 12, width = 24, height = 6
+        type = "metric", x = 0, y = 12, width = 12, height = 6
+        properties = {
+          title  = "Latency from the broker, seconds"
+          region = var.region
+          period = 60
+          metrics = [for percentile in ["p50", "p99", "p99.9"] :
+            ["fraudstream", "fraudstream_broker_latency_seconds", "group", local.transactional_prefix, { stat = percentile, label = percentile }]
+          ]
+        }
+      },
+      {
+        type = "metric", x = 12, y = 12, width = 12, height = 6
+        properties = {
+          title  = "Records, dead letters, degraded decisions"
+          region = var.region
+          stat   = "Sum"
+          period = 60
+          metrics = [for name in ["records", "dead_letters", "degraded_decisions"] :
+            ["fraudstream", "fraudstream_${name}_total", "group", local.transactional_prefix, { label = name }]
+          ]
+        }
+      },
+      {
+        type = "log", x = 0, y = 18, width = 24, height = 6
         properties = {
           title  = "Warnings and errors"
           region = var.region

@@ -19,12 +19,13 @@ locals {
   services = merge(
     {
       for name, slot in local.slots : name => {
-        role        = "worker"
-        command     = ["score"]
-        port        = 9464 + slot
-        cpu         = var.worker_cpu
-        memory      = var.worker_memory
-        environment = { FRAUDSTREAM_SLOT = tostring(slot) }
+        role    = "worker"
+        command = ["score"]
+        port    = 9464 + slot
+        cpu     = var.worker_cpu
+        memory  = var.worker_memory
+        # Its log group turns the lines that this asks for into the metrics of alarms.tf.
+        environment = { FRAUDSTREAM_SLOT = tostring(slot), FRAUDSTREAM_EMF_SECONDS = "60" }
       }
     },
     {

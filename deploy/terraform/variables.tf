@@ -38,6 +38,11 @@ variable "schema_registry_url" {
   description = "Schema Registry; pinned schemas if unset."
   type        = string
   default     = null
+
+  validation {
+    condition     = can(regex("^https://[^/:]+(:443)?(/|$)", coalesce(var.schema_registry_url, "https://none")))
+    error_message = "https at port 443: tasks are let out to brokers and to nothing else."
+  }
 }
 
 variable "image" {

@@ -27,6 +27,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{- define "fraudstream.ports" -}}
+{{- /* Where the settings send worker and monitor, as a list in JSON: all brokers, and every address that is set. */ -}}
+{{- $ports := list -}}
+{{- range splitList "," .Values.settings.bootstrap_servers -}}
+{{- $ports = append $ports (regexFind "[0-9]+$" (trim .) | default "9092") -}}
+{{- end -}}
+{{- range $name := list "schema_registry_url" "store_endpoint" "sagemaker_url" "otlp_endpoint" -}}
+{{- with get $.Values.settings $name -}}
+{{- $usual := ternary "443" "80" (hasPrefix "https:" .) -}}
+{{- $ports = append $ports (regexFind ":[0-9]+" (urlParse .).host | trimPrefix ":" | default $usual) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
 {{- define "fraudstream.pod" -}}
 serviceAccountName: {{ include "fraudstream.serviceAccount" . }}
 # Kubernetes would tell of a service called fraudstream-… in variables that look like settings, and are none.
