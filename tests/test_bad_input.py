@@ -365,16 +365,18 @@ def test_a_schema_that_the_registry_does_not_know_makes_a_dead_letter_and_one_th
 
 @pytest.mark.parametrize("size", [1, 7, 99, 100, 101, 5_000])
 @pytest.mark.parametrize("good_before", [0, 3, 250])
-def test_of_input_that_is_bad_throughout_less_than_100_records_are_told_before_it_stops(size, good_before):
+@pytest.mark.parametrize("busy", [False, True])
+def test_of_input_that_is_bad_throughout_less_than_100_records_are_told_before_it_stops(size, good_before, busy):
     process = scoring()
     stream = [avro()] * good_before + [b"\7"] * 1_000
-    told = []
+    told, on_the_way = [], []
 
     def publish_all():
         for at in range(0, len(stream), size):
-            outbox = process(batch(*stream[at : at + size], first=at))
-            told.extend(outbox.letters)
-            outbox.on_published()
+            on_the_way.append(process(batch(*stream[at : at + size], first=at)))
+            told.extend(on_the_way[-1].letters)
+            while len(on_the_way) > busy:  # when busy, one is published while the next is decided
+                on_the_way.pop(0).on_published()
 
     with pytest.raises(TooManyBadRecordsError, match="of 100 records in a row"):
         publish_all()
