@@ -11,25 +11,41 @@ class TooManyBadRecordsError(FraudstreamError):
 
 
 class BadRecords:
-    """Of any ``limit`` records in a row less than ``share`` may be bad; without a limit all may."""
+    """Of any ``limit`` records in a row less than ``share`` may be bad; without a limit all may.
+
+    Records in a row are those of one batch after another, whether published or still on the way; what comes again
+    after a rewind counts once.
+    """
 
     def __init__(self, limit: int, share: float) -> None:
         self._limit = limit
         self._most = max(1.0, share * limit)
-        self._before = np.empty(0, np.bool_)
+        self._partitions: NDArray[np.int32] = np.empty(0, np.int32)
+        self._offsets: NDArray[np.int64] = np.empty(0, np.int64)
+        self._bad = np.empty(0, np.bool_)
 
-    def check(self, bad: NDArray[np.bool_]) -> None:
-        """Raises TooManyBadRecordsError if with these (n,) there are too many since what was published last."""
-        if not self._limit or not bad.any():
+    def check(self, partitions: NDArray[np.int32], offsets: NDArray[np.int64], bad: NDArray[np.bool_]) -> None:
+        """Take the next records, (n,) each. Raises TooManyBadRecordsError, and takes none, if too many are bad."""
+        if not self._limit:
             return
-        counts = np.concatenate(([0], np.cumsum(np.concatenate((self._before, bad)))))
-        worst = int((counts[self._limit :] - counts[: -self._limit]).max(initial=0))
-        if worst >= self._most:
-            raise TooManyBadRecordsError(
-                f"{worst} of {self._limit} records in a row cannot be scored (bad_records_limit, bad_records_share)"
-            )
+        before = self._before(partitions, offsets)
+        counted = np.concatenate((self._bad[before], bad))
+        if bad.any():
+            counts = np.concatenate(([0], np.cumsum(counted)))
+            worst = int((counts[self._limit :] - counts[: -self._limit]).max(initial=0))
+            if worst >= self._most:
+                raise TooManyBadRecordsError(
+                    f"{worst} of {self._limit} records in a row cannot be scored (bad_records_limit, bad_records_share)"
+                )
+        last = slice(max(0, len(counted) - self._limit + 1), None)
+        self._bad = counted[last]
+        self._partitions = np.concatenate((self._partitions[before], partitions))[last]
+        self._offsets = np.concatenate((self._offsets[before], offsets))[last]
 
-    def published(self, bad: NDArray[np.bool_]) -> None:
-        """These are out: the next ones are counted together with the last of them."""
-        if self._limit > 1:
-            self._before = np.concatenate((self._before, bad))[1 - self._limit :]
+    def _before(self, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the records taken last do not come again with these."""
+        before = np.ones(len(self._bad), np.bool_)
+        for partition in np.unique(self._partitions).tolist():
+            begin = offsets[partitions == partition].min(initial=np.iinfo(np.int64).max)
+            before &= (self._partitions != partition) | (self._offsets < begin)
+        return before

@@ -55,12 +55,13 @@ class Tracing:
             ) from error
         _log_as_we_do(logging.getLogger("opentelemetry"))
         self._provider = TracerProvider(
-            resource=Resource({"service.name": "fraudstream", "service.instance.id": slot}), shutdown_on_exit=False
+            resource=Resource({"service.name": "fraudstream", "service.instance.id": redact(slot)}),
+            shutdown_on_exit=False,
         )
         exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
         self._provider.add_span_processor(BatchSpanProcessor(exporter, WAITING, max_export_batch_size=WAITING // 2))
         self._tracer = self._provider.get_tracer("fraudstream")
-        self._group = group
+        self._group = redact(group)
 
     def trace(self, records: RecordBatch, begun_at: int, seconds: Mapping[str, float], bad: int) -> None:
         """Tell of a batch that was published just now."""

@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from consumer.bad_records import BadRecords, TooManyBadRecordsError
@@ -116,7 +115,7 @@ class Scoring:
         shadowed = time.perf_counter()
         bad = np.ones(len(records), np.bool_)
         bad[verdict.decided] = False
-        self._bad_records.check(bad)
+        self._bad_records.check(records.partitions, records.offsets, bad)
         if self._duplicates is not None:
             verdict = self._duplicates.mark(records, verdict)
         marked = time.perf_counter()
@@ -134,16 +133,13 @@ class Scoring:
         if self._duplicates is not None:
             seconds["duplicates"] = marked - shadowed
         trace = None if self._trace is None else partial(self._trace, records, begun_at, seconds)
-        on_published = partial(self._note_published, records, verdict, bad, trace)
+        on_published = partial(self._note_published, records, verdict, trace)
         return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
 
-    def _note_published(
-        self, records: RecordBatch, verdict: Verdict, bad: NDArray[np.bool_], trace: Callable[[int], None] | None
-    ) -> None:
-        self._bad_records.published(bad)
+    def _note_published(self, records: RecordBatch, verdict: Verdict, trace: Callable[[int], None] | None) -> None:
         self._on_published(records, verdict)
         if trace is not None:
-            trace(int(bad.sum()))
+            trace(len(records) - len(verdict.decided))
 
     def _ask_again(self) -> None:
         """The input has grown: whether the outputs have as many partitions is known no more."""

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from consumer import core_dumps
 from consumer.settings import WorkerSettings
 from fraudstream import logs
 from fraudstream.commands.audit import audit
@@ -60,6 +61,7 @@ app.command()(with_settings(retrain, RETRAIN_SETTINGS))
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the check says no, 2 usage, 77 not permitted, 78 configuration."""
     logs.guard()
+    core_dumps.turn_off()
     try:
         app()
     except FraudstreamError as error:

@@ -149,9 +149,9 @@ def single_object(
     return AvroReader(SINGLE_OBJECT_MAGIC, 10, known, lambda _head: None)
 
 
-def json(schema: Mapping[str, Any], fields: Collection[str] | None = None) -> RecordReader:
+def json(schema: Mapping[str, Any], fields: Collection[str] | None = None, apart: Collection[str] = ()) -> RecordReader:
     """A reader of JSON objects with the fields and types of an Avro schema; see :class:`JsonReader`."""
-    return JsonReader(parse(schema), fields)
+    return JsonReader(parse(schema), fields, apart)
 
 
 def confluent_prefix(schema_id: int) -> bytes:

@@ -1,6 +1,7 @@
 """Read JSON objects into the columns that an Avro schema describes."""
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -32,26 +33,32 @@ class JsonReader:
     bytes and fixed are strings of the characters U+0000 to U+00FF, as in Avro's own JSON. A union is written as its
     plain value. A nullable field may be left out, and so may one with a default. Other keys are ignored; of a key
     that is given twice the last counts. NaN and infinities are refused, as JSON has none.
+
+    The numbers named in ``apart`` are right or wrong each by itself: what the schema does not allow there, or the want
+    of a value, is an infinity, and the rest of the row may be used. Whatever else is wrong makes the payload wrong.
     """
 
-    __slots__ = ("_decode", "_fields", "_nothing")
+    __slots__ = ("_apart", "_decode", "_decode_apart", "_fields", "_nothing")
 
     columnar = True
 
-    def __init__(self, record: Record, fields: Collection[str] | None) -> None:
+    def __init__(self, record: Record, fields: Collection[str] | None, apart: Collection[str] = ()) -> None:
         targets = resolve(record, None, fields).targets
         wanted = [field for field, target in zip(record.fields, targets, strict=True) if target is not None]
         # Fields of one kind lie side by side, so that all floats are converted at once.
         self._fields = sorted(wanted, key=lambda field: field.kind)
-        row = msgspec.defstruct(
-            "Row",
-            [_member(at, field) for at, field in enumerate(self._fields)],
-            rename={f"f{at}": field.name for at, field in enumerate(self._fields)},
-            kw_only=True,
-            gc=False,
-        )
+        members = {f"f{at}": _member(field) for at, field in enumerate(self._fields)}
+        row = _struct(self._fields, members)
         self._decode = msgspec.json.Decoder(row).decode
-        self._nothing: Any = row(**{f"f{at}": None for at in range(len(self._fields))})
+        self._nothing: Any = row(**dict.fromkeys(members))
+        self._apart = {
+            name: msgspec.json.Decoder(members[name][0]).decode
+            for name, field in zip(members, self._fields, strict=True)
+            if field.name in apart and field.kind in NUMBERS
+        }
+        encode = msgspec.json.encode
+        unread = {name: (msgspec.Raw, msgspec.Raw(*map(encode, members[name][1:]))) for name in self._apart}
+        self._decode_apart = msgspec.json.Decoder(_struct(self._fields, members | unread)).decode
 
     def read(self, payloads: Sequence[bytes | None]) -> Columns:
         """The columns of a batch of payloads; None is a tombstone."""
@@ -74,11 +81,25 @@ class JsonReader:
         decode = self._decode
         for at, payload in enumerate(payloads):
             try:
-                rows.append(decode(payload))  # type: ignore[arg-type]
+                try:
+                    rows.append(decode(payload))  # type: ignore[arg-type]
+                except msgspec.ValidationError:
+                    rows.append(self._with_infinities(payload))  # type: ignore[arg-type]
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
                 reason[at] = Reason.MISSING_VALUE if payload is None else _reason(error)
                 rows.append(self._nothing)
         return rows
+
+    def _with_infinities(self, payload: bytes) -> Any:
+        """The row with an infinity in the place of each wrong value that stands apart; raises if that is not all."""
+        row = self._decode_apart(payload)
+        for name, decode in self._apart.items():
+            try:
+                value = decode(getattr(row, name))
+            except msgspec.DecodeError:
+                value = math.inf
+            setattr(row, name, value)
+        return row
 
 
 def _reason(error: Exception) -> Reason:
@@ -87,16 +108,23 @@ def _reason(error: Exception) -> Reason:
     return Reason.BAD_UTF8 if isinstance(error, UnicodeDecodeError) else Reason.BAD_JSON
 
 
-def _member(at: int, field: Field) -> tuple[str, Any] | tuple[str, Any, Any]:
+def _struct(fields: Sequence[Field], members: Mapping[str, tuple[Any, ...]]) -> type[msgspec.Struct]:
+    """A type of rows with these members, a type and perhaps a default each, that have the names of the fields."""
+    names = {name: field.name for name, field in zip(members, fields, strict=True)}
+    given = [(name, *member) for name, member in members.items()]
+    return msgspec.defstruct("Row", given, rename=names, kw_only=True, gc=False)
+
+
+def _member(field: Field) -> tuple[Any] | tuple[Any, Any]:
+    """The type of a field, and what it holds where it is left out, if it may be."""
     kind: Any = _TYPES.get(field.kind)
     if field.kind == "enum":
         kind = Literal[field.symbols]
     elif field.kind == "fixed":
         kind = Annotated[str, msgspec.Meta(pattern="^[\x00-\xff]*$", min_length=field.size, max_length=field.size)]
-    name = f"f{at}"
     if field.null_index is None:
-        return (name, kind, field.declaration["default"]) if "default" in field.declaration else (name, kind)
-    return name, kind | None, field.declaration.get("default")
+        return (kind, field.declaration["default"]) if "default" in field.declaration else (kind,)
+    return kind | None, field.declaration.get("default")
 
 
 def _block(fields: Sequence[Field], values: Sequence[Sequence[float | None]], kind: str) -> Block:
@@ -117,10 +145,11 @@ def _column(field: Field, values: Sequence[Any]) -> Column:
     symbols = field.symbols if field.kind == "enum" else None
     if symbols is not None:
         index = {symbol: at for at, symbol in enumerate(symbols)}
-        values = [index.get(value, 0) for value in values]
-    elif null is not None:
+        values = [index.get(value, value) for value in values]
+    if null is not None:
         values = [value or 0 for value in values]
-    return NumberColumn(np.array(values, NUMBERS[field.kind]), null, symbols)
+    dtype = NUMBERS["double"] if math.inf in values else NUMBERS[field.kind]
+    return NumberColumn(np.array(values, dtype), null, symbols)
 
 
 def _slices(values: Sequence[bytes], null: NDArray[np.bool_] | None) -> BytesColumn:

@@ -2,13 +2,14 @@
 
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import fastavro
 import pytest
 from confluent_kafka import Message
 from prometheus_client import CollectorRegistry
-from test_decide import NOW, rollout
+from test_decide import NOW, FirstFeature, rollout
 
 from consumer.bad_records import TooManyBadRecordsError
 from consumer.dead_letters import PAYLOAD, TOO_LARGE
@@ -57,10 +58,10 @@ def with_field(kind):
     return {**SCHEMA, "fields": [{"name": "more", "type": kind}, *SCHEMA["fields"]]}
 
 
-def scoring(source=None, required=(False, False), duplicates=None, **settings):
+def scoring(source=None, required=(False, False), duplicates=None, serves=None, **settings):
     """What a worker does with a batch; its score is V1. ``source`` stands for a Schema Registry."""
     told = WorkerSettings(**settings)
-    serves = rollout(required=required)
+    serves = serves or rollout(required=required)
     serving = Serving(serves, (), transaction_reader(told, serves.fields, source))
     in_force = InForce(lambda: serving, 0.0, WorkerMetrics(CollectorRegistry()))
 
@@ -184,6 +185,8 @@ TEXTS = {
     "empty": (b"", undecodable(Reason.BAD_JSON)),
     "a number as text": (GOOD_JSON.replace(b"9.5", b'"9.5"'), undecodable(Reason.WRONG_TYPE)),
     "a missing field": (GOOD_JSON.replace(b'"amount"', b'"sum"'), undecodable(Reason.WRONG_TYPE)),
+    "a feature as text": (GOOD_JSON.replace(b"0.25", b'"0.25"'), rejected(Rejection.NON_FINITE_FEATURE)),
+    "a feature of 1e400": (GOOD_JSON.replace(b"0.25", b"1e400"), rejected(Rejection.NON_FINITE_FEATURE)),
 }
 
 
@@ -211,6 +214,24 @@ def test_a_feature_that_the_model_requires_may_not_be_missing(feature, value, ex
     process = scoring(required=(True, False))
 
     assert reason_of(outcome_between_neighbours(process, avro(**{feature: value}), avro())) == expected
+
+
+@pytest.mark.parametrize("value", ["text", True, [1.0], {"of": 1.0}])
+def test_what_is_wrong_in_json_where_only_the_challenger_looks_costs_the_control_no_decision(value):
+    both = rollout(challenger_share=0.5)
+    challenger = replace(both.arms[1], scorer=FirstFeature(("V2", "amount")))
+    process = scoring(serves=replace(both, arms=(both.arms[0], challenger)), input_format=Format.JSON)
+    records = [RECORD | {"card_id": f"card-{number}"} for number in range(60)]
+
+    well, ill = (
+        outcomes(process(batch(*(json.dumps(each | change).encode() for each in records))))
+        for change in ({}, {"V2": value})
+    )
+
+    variants = {at: outcome.experiment["variant"] for at, outcome in well.items()}
+    assert set(variants.values()) == {"champion", "challenger"}
+    expected = {"champion": DECIDED, "challenger": rejected(Rejection.NON_FINITE_FEATURE)}
+    assert {at: reason_of(outcome) for at, outcome in ill.items()} == {at: expected[it] for at, it in variants.items()}
 
 
 def test_without_a_card_the_control_decides_where_the_setting_says_so():
@@ -269,20 +290,20 @@ def test_10_mb_in_a_field_that_nobody_asks_for_are_walked_over(tmp_path):
 
 ITEMS = with_field({"type": "array", "items": "int"})
 BOMBS = {
-    "announces 2^62 items": b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f",
-    "announces a block of 2^62 bytes": b"\x01\xfe\xff\xff\xff\xff\xff\xff\xff\x7f",
-    "never ends a varint": b"\xff" * 5_000,
+    "announces 2^62 items": (b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f", Reason.TRUNCATED),
+    "announces a block of 2^62 bytes": (b"\x01\xfe\xff\xff\xff\xff\xff\xff\xff\x7f", Reason.TRUNCATED),
+    "never ends a varint": (b"\xff" * 5_000, Reason.BAD_VARINT),
 }
 
 
-@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
-def test_an_array_that_announces_more_than_there_is_costs_nothing_and_is_undecodable(tmp_path, bomb):
+@pytest.mark.parametrize(("bomb", "reason"), BOMBS.values(), ids=BOMBS.keys())
+def test_an_array_that_announces_more_than_there_is_costs_nothing_and_is_undecodable(tmp_path, bomb, reason):
     (tmp_path / "items.avsc").write_text(json.dumps(ITEMS))
     process = scoring(input_schema=tmp_path / "items.avsc")
 
     outcome = outcome_between_neighbours(process, framing.confluent_prefix(1) + bomb, avro(ITEMS, more=[1, 2]))
 
-    assert reason_of(outcome)[0] == "decode"
+    assert reason_of(outcome) == undecodable(reason)
 
 
 UNSAFE = {
@@ -344,16 +365,18 @@ def test_a_schema_that_the_registry_does_not_know_makes_a_dead_letter_and_one_th
 
 @pytest.mark.parametrize("size", [1, 7, 99, 100, 101, 5_000])
 @pytest.mark.parametrize("good_before", [0, 3, 250])
-def test_of_input_that_is_bad_throughout_less_than_100_records_are_told_before_it_stops(size, good_before):
+@pytest.mark.parametrize("busy", [False, True])
+def test_of_input_that_is_bad_throughout_less_than_100_records_are_told_before_it_stops(size, good_before, busy):
     process = scoring()
     stream = [avro()] * good_before + [b"\7"] * 1_000
-    told = []
+    told, on_the_way = [], []
 
     def publish_all():
         for at in range(0, len(stream), size):
-            outbox = process(batch(*stream[at : at + size], first=at))
-            told.extend(outbox.letters)
-            outbox.on_published()
+            on_the_way.append(process(batch(*stream[at : at + size], first=at)))
+            told.extend(on_the_way[-1].letters)
+            while len(on_the_way) > busy:  # when busy, one is published while the next is decided
+                on_the_way.pop(0).on_published()
 
     with pytest.raises(TooManyBadRecordsError, match="of 100 records in a row"):
         publish_all()

@@ -6,8 +6,17 @@ import pytest
 from consumer.bad_records import BadRecords, TooManyBadRecordsError
 
 
-def flags(text):
-    return np.array([letter == "x" for letter in text])
+class Stream:
+    """Batches of one partition after another, each record good (.) or bad (x)."""
+
+    def __init__(self, limit, share):
+        self.records, self.next = BadRecords(limit, share), 0
+
+    def check(self, text, *, partition=0, first=None):
+        first = self.next if first is None else first
+        self.next = first + len(text)
+        offsets = np.arange(first, self.next)
+        self.records.check(np.full(len(text), partition, np.int32), offsets, np.array([each == "x" for each in text]))
 
 
 @pytest.mark.parametrize(
@@ -15,36 +24,47 @@ def flags(text):
     [("xxxx", True), ("..xxxx..", True), ("xxx.xxx", False), ("xxx", False), ("", False), (".x.x.x.x", False)],
 )
 def test_a_batch_stops_when_all_of_so_many_in_a_row_are_bad(text, stops):
-    records = BadRecords(limit=4, share=1.0)
+    stream = Stream(limit=4, share=1.0)
 
     if stops:
         with pytest.raises(TooManyBadRecordsError, match="4 of 4 records in a row"):
-            records.check(flags(text))
+            stream.check(text)
     else:
-        records.check(flags(text))
+        stream.check(text)
 
 
-def test_small_batches_are_counted_together_and_what_was_not_published_is_not_counted():
-    records = BadRecords(limit=4, share=1.0)
+def test_small_batches_are_counted_together_and_what_was_refused_is_not_counted():
+    stream = Stream(limit=4, share=1.0)
     for _ in range(3):
-        records.check(flags("x"))
-        records.published(flags("x"))
+        stream.check("x")
 
     for _ in range(2):
         with pytest.raises(TooManyBadRecordsError):
-            records.check(flags("x"))
-    records.check(flags("."))
-    records.published(flags("."))
-    records.check(flags("xxx"))
+            stream.check("x", first=3)
+    stream.check(".", first=3)
+    stream.check("xxx")
+    with pytest.raises(TooManyBadRecordsError):
+        stream.check("x")
+
+
+def test_what_comes_again_after_a_rewind_counts_once():
+    stream = Stream(limit=4, share=1.0)
+    stream.check("xx")
+    stream.check("x", partition=1, first=9)
+
+    for _ in range(5):
+        stream.check("x", first=1)
+    with pytest.raises(TooManyBadRecordsError):
+        stream.check("x", partition=1, first=10)
 
 
 def test_the_share_says_how_many_of_them_must_be_bad():
-    records = BadRecords(limit=10, share=0.8)
+    stream = Stream(limit=10, share=0.8)
 
-    records.check(flags("x..xxxxx.x"))
+    stream.check("x..xxxxx.x")
     with pytest.raises(TooManyBadRecordsError, match="8 of 10"):
-        records.check(flags("x..xxxxxxx"))
+        stream.check("x..xxxxxxx")
 
 
 def test_without_a_limit_all_may_be_bad():
-    BadRecords(limit=0, share=1.0).check(flags("x" * 1_000))
+    Stream(limit=0, share=1.0).check("x" * 1_000)

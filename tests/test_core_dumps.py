@@ -5,13 +5,20 @@ import signal
 import subprocess
 import sys
 
-CRASH = """
+ALLOWED = """
 import os, resource, signal
-from consumer import core_dumps
 most = resource.getrlimit(resource.RLIMIT_CORE)[1]
 resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+"""
+CRASH = f"""{ALLOWED}
+from consumer import core_dumps
 core_dumps.turn_off()
 os.kill(os.getpid(), signal.SIGSEGV)
+"""
+COMMAND = f"""{ALLOWED}
+from fraudstream import __main__ as command
+command.app = lambda: os.execvp("sh", ["sh", "-c", "ulimit -c"])
+command.main()
 """
 
 
@@ -25,10 +32,7 @@ def test_a_crash_leaves_no_core(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_limit_holds_for_what_the_process_starts():
-    program = (
-        "import os; from consumer import core_dumps; core_dumps.turn_off(); os.execvp('sh', ['sh', '-c', 'ulimit -c'])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+def test_no_command_nor_anything_that_it_starts_leaves_one():
+    done = subprocess.run([sys.executable, "-c", COMMAND], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() in {"0", "1"}

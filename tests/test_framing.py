@@ -288,6 +288,55 @@ def test_a_bad_json_payload_is_told_apart_and_disturbs_no_other(payload, reason)
     assert columns.columns["big"].values.tolist() == [1, 0, 1]
 
 
+NUMBERS = {"number", "single", "small", "big", "yes", "kind"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("number", b'"1"'), ("number", b"1e400"), ("number", b"[[1]]"), ("single", b'"\xff"'), ("small", b"null")),
+        *(("small", b"2147483648"), ("big", b"1.5"), ("yes", b'"yes"'), ("kind", b'"z"'), ("kind", b"{}")),
+    ],
+)
+def test_a_wrong_number_that_stands_apart_is_infinite_and_nothing_else_is_lost(field, value):
+    bad = b'{"class": "b", "small": -7, "%s": %s}' % (field.encode(), value)
+    good = b'{"class": "a", "number": 2, "single": 0.5, "small": 3, "big": 1, "yes": true, "kind": "b"}'
+
+    columns = framing.json(EVERYTHING, apart=NUMBERS).read([good, bad, good])
+
+    names = sorted(NUMBERS)
+    clean = framing.json(EVERYTHING).read([good, b'{"class": "b", "small": -7}', good]).matrix(names)
+    clean[1, names.index(field)] = np.inf
+    assert columns.reason.tolist() == [0, 0, 0]
+    assert np.array_equal(columns.matrix(names), clean, equal_nan=True)
+    assert columns.columns["class"].to_list() == [b"a", b"b", b"a"]
+    null = columns.columns[field].null
+    assert null is None or not null[1], "it was sent, so it is not missing"
+
+
+def test_a_number_that_stands_apart_and_is_not_there_is_infinite_unless_it_may_be_left_out():
+    fields = [{"name": "must", "type": "double"}, {"name": "may", "type": ["null", "double"]}]
+    schema = {"type": "record", "name": "R", "fields": [*fields, {"name": "other", "type": "double", "default": 3}]}
+
+    columns = framing.json(schema, apart={"must", "may", "other"}).read([b"{}", b'{"must": 1}'])
+
+    expected = [[np.inf, np.nan, 3], [1, np.nan, 3]]
+    assert np.array_equal(columns.matrix(["must", "may", "other"]), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b'{"number": "1", "class": 1}', Reason.WRONG_TYPE),
+        (b'{"number": "1", "class": "\xff"}', Reason.BAD_UTF8),
+        (b'{"class": "a", "number": "1"', Reason.BAD_JSON),
+        (b'{"class": "a", "number": "1", "x": ' + b"[" * 100_000, Reason.BAD_JSON),
+    ],
+)
+def test_what_is_wrong_beside_a_number_that_stands_apart_is_wrong_with_the_payload(payload, reason):
+    assert framing.json(EVERYTHING, apart=NUMBERS).read([payload]).reason.tolist() == [reason]
+
+
 def test_no_json_payloads_give_empty_columns():
     columns = framing.json(load("transaction")).read([])
 

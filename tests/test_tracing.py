@@ -1,6 +1,7 @@
 """A collector is told each batch once, with links to the traces of its records, and holds up nobody."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,6 +56,17 @@ def test_a_batch_is_a_span_with_a_link_to_each_trace_of_its_records(collector):
     }
     (resource,) = collector.resources
     assert attributes(resource.resource)["service.instance.id"] == "app.env.group.0"
+
+
+def test_no_card_number_is_told_by_whatever_it_is_called(collector):
+    tracing = Tracing(collector.url, "g-4111111111111111", "s-378282246310005")
+
+    tracing.trace(replace(batch(None), topic="5555555555554444"), 1, {}, 0)
+    tracing.close()
+
+    told = str(collector.requests)
+    assert "[card number]" in told
+    assert not any(card in told for card in ("4111111111111111", "378282246310005", "5555555555554444"))
 
 
 def test_the_links_of_a_batch_are_bounded(collector):

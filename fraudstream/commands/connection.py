@@ -7,10 +7,9 @@ import typer
 
 from consumer.clients import kafka_properties
 from consumer.settings import WorkerSettings
-from fraudstream.commands.options import CONFIG_OPTION
+from fraudstream.commands.options import CONFIG_OPTION, pairs
 from fraudstream.kafka import Connection
 from fraudstream.settings import read_settings
-from schemas.errors import ConfigurationError
 
 Config = Annotated[Path | None, CONFIG_OPTION]
 Bootstrap = Annotated[
@@ -43,15 +42,3 @@ def connect(settings: WorkerSettings) -> Connection:
     Raises ConfigurationError for a property that librdkafka does not know, or where MSK's IAM cannot be used.
     """
     return Connection(settings.bootstrap_servers, kafka_properties(settings))
-
-
-def pairs(option: str, words: list[str] | None) -> dict[str, str]:
-    """``key=value`` words as a mapping. Raises ConfigurationError for any other word, naming the option."""
-    return dict(_pair(option, word) for word in words or ())
-
-
-def _pair(option: str, word: str) -> tuple[str, str]:
-    key, equals, value = word.partition("=")
-    if not equals:
-        raise ConfigurationError(f"{option}: {word!r} is not of the form key=value")
-    return key, value

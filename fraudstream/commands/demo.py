@@ -14,7 +14,8 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from fraudstream.commands.connection import Properties, pairs
+from fraudstream.commands.connection import Properties
+from fraudstream.commands.options import pairs
 from fraudstream.demo.cluster import Cluster, embedded_cluster, real_cluster
 from fraudstream.demo.tally import Summary
 from fraudstream.demo.view import print_summary, step

@@ -64,8 +64,15 @@ def _parse(name: str, value: Any) -> Any:
     """``key=value`` words become a mapping where the setting is one."""
     if get_origin(WorkerSettings.model_fields[name].annotation) is not dict or value is None:
         return value
-    pairs = [word.partition("=") for word in value]
-    for key, equals, _ in pairs:
-        if not equals:
-            raise ConfigurationError(f"--{name.replace('_', '-')}: {key!r} is not of the form key=value")
-    return {key: text for key, _, text in pairs}
+    return pairs(f"--{name.replace('_', '-')}", value)
+
+
+def pairs(option: str, words: list[str] | None) -> dict[str, str]:
+    """``key=value`` words as a mapping. Raises ConfigurationError for any other word, naming the option alone.
+
+    It may be a password that has not been written as it should.
+    """
+    split = [word.partition("=") for word in words or ()]
+    if not all(equals for _, equals, _ in split):
+        raise ConfigurationError(f"{option} takes key=value, and was given something else")
+    return {key: value for key, _, value in split}

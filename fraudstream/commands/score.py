@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from consumer import core_dumps
 from consumer.quarantine import Hand
 from consumer.replay import Plan
 from consumer.settings import WorkerSettings
@@ -55,7 +54,6 @@ def run_worker(settings: WorkerSettings, hand: Hand | None = None, plan: Plan | 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logs.configure(settings.log_format, settings.log_level)
     logs.guard()
-    core_dumps.turn_off()
     try:
         with Stopping(STOP_SHARE * settings.stop_seconds) as stopping:
             # XGBoost takes two seconds to load; `fraudstream --help` should not wait for it.

@@ -1,4 +1,4 @@
-"""A worker that is shown card numbers in every place tells none of them to anybody but the topics."""
+"""A worker that is shown card numbers in every place, and secrets, tells none of them to anybody but the topics."""
 
 import io
 import json
@@ -6,9 +6,12 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import fastavro
+import pytest
 from confluent_kafka import Producer
+from otlp_collector import running_collector
 from worker_stream import PREFIX, TRANSACTION, transactions, wait_until
 
+PASSWORD = "hunter2-of-the-broker"
 CARDS = ("4111111111111111", "378282246310005", "5555 5555 5555 4444", "6011-0009-9013-9424")
 
 
@@ -41,7 +44,13 @@ def holds_a_card(text):
     return any(card in text or card.replace(" ", "").replace("-", "") in text for card in CARDS)
 
 
-def test_card_numbers_reach_no_log_no_metric_and_no_header(stream, sample):
+@pytest.fixture
+def collector():
+    with running_collector() as made:
+        yield made
+
+
+def test_card_numbers_and_secrets_reach_no_log_no_metric_no_trace_and_no_header(stream, sample, collector, tmp_path):
     producer = Producer({"bootstrap.servers": stream.bootstrap})
     sent = list(records(sample))
     for key, value, headers in sent:
@@ -49,7 +58,11 @@ def test_card_numbers_reach_no_log_no_metric_and_no_header(stream, sample):
     assert producer.flush(30) == 0
     group = f"g-{CARDS[0]}"
     options = ("--log-level", "debug", "--dead-letter-payload", "redacted", "--group", group)
-    worker = stream.start(*options, "--experiment", CARDS[1])
+    secrets = ("--kafka", "sasl.username=ann", "--kafka", f"sasl.password={PASSWORD}")
+    tellers = ("--otlp-endpoint", collector.url, "--emf-seconds", "0.2")
+    output = tmp_path / "output"
+    into_a_file = ("sh", "-c", f'exec "$@" > {output}', "sh")
+    worker = stream.start(*options, *secrets, *tellers, "--experiment", CARDS[1], within=into_a_file)
     dead = stream.read(stream.dead_letters, stream.partitions, 8 * len(CARDS))
     wait_until(lambda: any('"started"' in line for line in list(worker.log)))
     port = next(json.loads(line)["metrics_port"] for line in list(worker.log) if '"started"' in line)
@@ -61,10 +74,12 @@ def test_card_numbers_reach_no_log_no_metric_and_no_header(stream, sample):
     assert worker.wait(20) == 0
     worker.reader.join()
 
-    log = "".join(worker.log)
-    assert "[card number]" in log, "nothing was put to the test"
-    assert not holds_a_card(log)
-    assert not holds_a_card(metrics)
+    log, printed, traced = "".join(worker.log), output.read_text(), str(collector.requests)
+    for told in (log, printed, traced):
+        assert "[card number]" in told, "nothing was put to the test"
+    for told in (log, metrics, printed, traced):
+        assert not holds_a_card(told)
+        assert PASSWORD not in told
     assert len(dead) == 8 * len(CARDS)
     for letter in dead:
         assert letter.value() is None
@@ -80,3 +95,11 @@ def test_an_error_about_a_card_number_does_not_repeat_it(stream):
     log = "".join(worker.log)
     assert "topic [card number] does not exist" in log
     assert not holds_a_card(log)
+
+
+def test_a_password_that_is_not_written_as_it_should_is_not_repeated(stream):
+    done = stream.command("config", "--kafka", f"sasl.password:{PASSWORD}")
+
+    assert done.returncode == 78
+    assert "--kafka takes key=value" in done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
