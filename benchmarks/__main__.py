@@ -49,6 +49,7 @@ class Part(StrEnum):
     SAMPLING = "sampling"
     BATCHES = "batches"
     REASONS = "reasons"
+    REPLAY = "replay"
     LATENCY = "latency"
     STAGES = "stages"
     SOAK = "soak"
@@ -94,6 +95,7 @@ def _measure(parts: Sequence[Part], scale: Scale, data: Path | None, console: Co
                 Part.SAMPLING: measured.sampling,
                 Part.BATCHES: measured.batches,
                 Part.REASONS: measured.reasons,
+                Part.REPLAY: measured.replays,
                 Part.LATENCY: measured.latency,
                 Part.STAGES: measured.stages,
                 Part.SOAK: measured.soak,

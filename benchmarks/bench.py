@@ -94,6 +94,14 @@ class Bench:
             for contender in field[:: 1 if number % 2 == 0 else -1]:
                 self.results.reasons.append(self._run(contender, self._scale.events, number, bed=bed))
 
+    def replays(self) -> None:
+        """A replay of the whole topic beside the worker that decides it live; neither takes samples."""
+        field = (contenders.replay(), fraudstream("exactly_once", samples=False))
+        self._run(field[1], self._scale.events, -1)  # warms the broker up, and counts for nothing
+        for number in range(self._scale.rounds):
+            for contender in field[:: 1 if number % 2 == 0 else -1]:
+                self.results.replays.append(self._run(contender, self._scale.events, number))
+
     def latency(self) -> None:
         """The worker in both modes, and Kafka Streams with a commit every 10 ms, after a run that counts for nothing.
 

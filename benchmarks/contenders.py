@@ -11,6 +11,9 @@ from benchmarks.bed import Bed
 from benchmarks.check import Check, check_copies, check_decisions
 from deploy.jvm import free_ports
 
+REPLAY = "bench"
+REPLAYED = f".replay.{REPLAY}"
+"""What a replay puts behind the names of the group and the topics that it is told."""
 SMALL_SHARE = 100
 """The naive worker gets one event for so many of the others: it is compared by its rate."""
 
@@ -42,6 +45,8 @@ class Contender:
     share: int = 1
     """It is given one event for so many of the others."""
     has_metrics: bool = False
+    suffix: str = ""
+    """What stands behind the names of the group and the topics that it makes of those it is told."""
 
 
 def pass_through() -> Contender:
@@ -73,15 +78,20 @@ def at_endpoint(name: str, store: Path, url: str) -> Contender:
     return Contender(name, partial(_worker, options, store=store), has_metrics=True)
 
 
+def replay() -> Contender:
+    """All of the topic decided again, as a user starts it. It takes no samples."""
+    return Contender("fraudstream replay", _replay, partial(check_decisions, explained=True), suffix=REPLAYED)
+
+
 def kafka_streams(threads: int = 1, commit_ms: int = 100) -> Contender:
     name = "kafka-streams" + (f", {threads} threads" if threads > 1 else "")
     return Contender(name, partial(_streams, threads, commit_ms))
 
 
-def assignment(source: str, group: str) -> Assignment:
+def assignment(source: str, group: str, suffix: str = "") -> Assignment:
     """Topics and a port for a run of this name."""
-    names = (f"{group}.decisions", f"{group}.dead-letters", f"{group}.samples")
-    return Assignment(group, source, *names, free_ports(1)[0])
+    decisions, dead_letters, samples = (f"{group}.{what}{suffix}" for what in ("decisions", "dead-letters", "samples"))
+    return Assignment(f"{group}{suffix}", source, decisions, dead_letters, samples, free_ports(1)[0])
 
 
 def _script(module: str, bed: Bed, work: Assignment) -> list[str]:
@@ -100,6 +110,17 @@ def _worker(options: tuple[str, ...], bed: Bed, work: Assignment, store: Path | 
         *("--decisions-topic", work.decisions, "--dead-letters-topic", work.dead_letters),
         *("--samples-topic", work.samples),
         *("--metrics-port", str(work.metrics_port), "--log-format", "json", "--log-level", "warning", *options),
+    ]
+
+
+def _replay(bed: Bed, work: Assignment) -> list[str]:
+    group, decisions, dead_letters = (
+        name.removesuffix(REPLAYED) for name in (work.group, work.decisions, work.dead_letters)
+    )
+    return [
+        *(sys.executable, "-m", "fraudstream", "replay", "--bootstrap-servers", bed.bootstrap_servers),
+        *("--name", REPLAY, "--model", str(bed.model_dir), "--group", group, "--input-topic", work.source),
+        *("--decisions-topic", decisions, "--dead-letters-topic", dead_letters),
     ]
 
 

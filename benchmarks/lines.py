@@ -36,6 +36,7 @@ def sections(results: Results) -> Iterator[tuple[str, list[Line]]]:
         ("What sampling for the drift monitor costs, events a second", list(_throughput(results.sampling))),
         ("Batch sizes, events a second", list(_batches(results))),
         ("Reasons, where 1 % is flagged, events a second", list(_reasons(results.reasons))),
+        ("Replay beside live scoring, neither with samples, events a second", list(_throughput(results.replays))),
         (
             "Latency at 10,000 events/s: p50, and p90 / p99 / p99.9 in ms, medians of the rounds",
             list(_latencies(results)),

@@ -41,7 +41,7 @@ class Run:
 
 def run(bed: Bed, contender: Contender, source: str, events: int, number: int) -> Run:
     """Start it, wait until it has committed everything, stop it, read its output back. Or WrongOutputError."""
-    work = assignment(source, f"bench-{uuid.uuid4().hex[:8]}")
+    work = assignment(source, f"bench-{uuid.uuid4().hex[:8]}", contender.suffix)
     for topic in work.outputs:
         bed.create_topic(topic)
     watch, metrics = Watch(), {}

@@ -187,7 +187,7 @@ def decide(
     usable = columns.reason == Reason.OK
     if not usable.any():  # where no schema is known yet there are not even columns
         return _nothing_decided(columns, source, rollout, now)
-    rejected = _validate(columns, usable, roles, bounds, now)
+    rejected = validate(columns, roles, bounds, now)
     rows = _kept(usable, rejected)
     drawn = assign(_take(_bytes(columns, roles.unit), rows), rollout.experiment)
     scored = _score(columns, rows, drawn.variants, rollout, reasons)
@@ -258,10 +258,12 @@ def _nothing_decided(columns: Columns, source: Source, rollout: Rollout, now: in
     return Verdict(decisions, rows, _undecodable(columns), {}, rollout.arms)
 
 
-def _validate(
-    columns: Columns, usable: NDArray[np.bool_], roles: Roles, bounds: Bounds, now: int
-) -> dict[int, Rejection]:
-    """The first reason that speaks against each usable row, by row number."""
+def validate(columns: Columns, roles: Roles, bounds: Bounds, now: int) -> dict[int, Rejection]:
+    """The first reason that speaks against each row that could be decoded, whatever the model, by row number.
+
+    ``now`` is ms since 1970. Raises ConfigurationError if a role has the wrong type in the input.
+    """
+    usable = columns.reason == Reason.OK
     transaction, unit = _bytes(columns, roles.transaction_id), _bytes(columns, roles.unit)
     time, amount = _numbers(columns, roles.event_time), _numbers(columns, roles.amount)
     complaints = (

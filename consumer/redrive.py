@@ -21,6 +21,7 @@ class Fate(StrEnum):
     CHANGED = "what stands in the place of the record is not the record"
     UNFRAMED = "has no schema id to correct"
     UNDECODABLE = "would fail again: it cannot be decoded"
+    INVALID = "would fail again: what it says is refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,13 @@ def judge(
     sent: Collection[bytes],
     policy: Policy,
     fetch: Callable[[Sequence[DeadLetter]], Sequence[Record | None]],
-    decodes: Callable[[Sequence[bytes | None]], Sequence[bool]],
+    expect: Callable[[Sequence[bytes | None]], Sequence[Fate]],
 ) -> list[Judged]:
     """The fate of each letter, in order.
 
     ``sent`` holds the identities of the letters that were sent before. ``fetch`` finds the original records of letters
-    that do not hold them, None for what is no longer there. ``decodes`` says which values a worker can decode now.
+    that do not hold them, None for what is no longer there. ``expect`` says of values that are to be sent which are
+    refused by any worker now, and SENT of the others.
     """
     fates: dict[int, Judged] = {}
     for at, letter in enumerate(letters):
@@ -65,7 +67,7 @@ def judge(
     left = [at for at in range(len(letters)) if at not in fates]
     for at, original in zip(left, _originals([letters[at] for at in left], fetch), strict=True):
         fates[at] = _corrected(letters[at], original, policy)
-    _doubt_undecodable(fates, decodes)
+    _leave_what_would_fail(fates, expect)
     return [fates[at] for at in range(len(letters))]
 
 
@@ -92,9 +94,11 @@ def _corrected(letter: DeadLetter, original: Record | None, policy: Policy) -> J
     return Judged(letter, Fate.SENT, Record(original.key, value, [*headers, (ATTEMPT, str(letter.attempt).encode())]))
 
 
-def _doubt_undecodable(fates: dict[int, Judged], decodes: Callable[[Sequence[bytes | None]], Sequence[bool]]) -> None:
+def _leave_what_would_fail(
+    fates: dict[int, Judged], expect: Callable[[Sequence[bytes | None]], Sequence[Fate]]
+) -> None:
     to_send = [(at, judged) for at, judged in fates.items() if judged.record is not None]
     values = [judged.record.value for _, judged in to_send if judged.record is not None]
-    for (at, judged), good in zip(to_send, decodes(values) if values else (), strict=True):
-        if not good:
-            fates[at] = replace(judged, fate=Fate.UNDECODABLE, record=None)
+    for (at, judged), fate in zip(to_send, expect(values) if values else (), strict=True):
+        if fate is not Fate.SENT:
+            fates[at] = replace(judged, fate=fate, record=None)

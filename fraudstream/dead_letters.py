@@ -4,6 +4,7 @@ That a letter was sent again is written to a topic of its own in the same Kafka 
 whoever redrives again, with another filter or after a kill, sends nothing twice.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
@@ -14,12 +15,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from consumer import limits
 from consumer.clients import producer_maker
 from consumer.dead_letters import Headers
+from consumer.decide import validate
 from consumer.letter import DeadLetter, Record, Wanted, read_letter, without_ours
 from consumer.patience import patiently
 from consumer.ranges import Extreme, Point, Span
-from consumer.redrive import Judged, Policy, judge
+from consumer.redrive import Fate, Judged, Policy, judge
 from consumer.settings import WorkerSettings
-from consumer.wire import transaction_reader
+from consumer.wire import bounds_of, roles_of, transaction_reader
 from fraudstream.kafka import Connection, sentence
 from fraudstream.reading import read
 from schemas.columns import Reason
@@ -88,17 +90,28 @@ class DeadLetters:
         """
         sender = self._sender() if send else None
         sent = self.sent()
-        readable = transaction_reader(self._settings, ())
-
-        def decodes(values: Sequence[bytes | None]) -> list[bool]:
-            return [reason == Reason.OK for reason in readable.read(values).reason.tolist()]
-
+        expect = self._expectation()
         ours = self._about_the_input(letters)
         while chunk := list(islice(ours, CHUNK)):
-            judged = judge(chunk, sent, policy, self.fetch, decodes)
+            judged = judge(chunk, sent, policy, self.fetch, expect)
             if sender is not None:
                 self._send(sender, judged)
             yield judged
+
+    def _expectation(self) -> Callable[[Sequence[bytes | None]], list[Fate]]:
+        """What a worker will say of values, as far as its models have no part in it."""
+        reader = transaction_reader(self._settings, ())
+        roles, bounds = roles_of(self._settings), bounds_of(self._settings)
+
+        def expect(values: Sequence[bytes | None]) -> list[Fate]:
+            columns = reader.read(values)
+            fates = [Fate.SENT if reason == Reason.OK else Fate.UNDECODABLE for reason in columns.reason.tolist()]
+            if Fate.SENT in fates:
+                for row in validate(columns, roles, bounds, int(time.time() * 1000)):
+                    fates[row] = Fate.INVALID
+            return fates
+
+        return expect
 
     def _about_the_input(self, letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
         """Nobody who can write to the dead letters shall choose by a header which other topic we write to."""

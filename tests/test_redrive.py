@@ -37,8 +37,8 @@ def written(record=ORIGINAL, payload=Payload.ORIGINAL, offset=7, attempt=None):
     )
 
 
-def judged(given, sent=(), policy=POLICY, there=None, good=True):
-    return judge(given, sent, policy, lambda asked: [there] * len(asked), lambda values: [good] * len(values))
+def judged(given, sent=(), policy=POLICY, there=None, expected=Fate.SENT):
+    return judge(given, sent, policy, lambda asked: [there] * len(asked), lambda values: [expected] * len(values))
 
 
 def test_a_letter_reads_back_as_it_was_written():
@@ -134,10 +134,11 @@ def test_a_bare_value_gets_a_frame_only_if_that_is_asked_for():
     assert judged([written(replace(ORIGINAL, value=None))], policy=Policy(3, 9, bare=True))[0].fate is Fate.UNFRAMED
 
 
-def test_what_cannot_be_decoded_now_is_not_sent():
-    (found,) = judged([written()], good=False)
+@pytest.mark.parametrize("fate", [Fate.UNDECODABLE, Fate.INVALID])
+def test_what_would_be_refused_again_is_not_sent(fate):
+    (found,) = judged([written()], expected=fate)
 
-    assert (found.fate, found.record) == (Fate.UNDECODABLE, None)
+    assert (found.fate, found.record) == (fate, None)
 
 
 def test_fates_stand_in_the_order_of_the_letters():

@@ -118,7 +118,7 @@ def redrive(
     """Send dead letters back to INPUT_TOPIC, each once: with the key, the headers and the partition that they had.
 
     First says what would happen; --send does it. Left out is what was sent before (DEAD_LETTERS_TOPIC.redriven tells,
-    whatever the filter was), what has failed too often, and what could not be decoded with the settings in force.
+    whatever the filter was), what has failed too often, and what any worker would refuse again.
     Letters that hold no record (dead_letter_payload) have it fetched from INPUT_TOPIC, if it is still there.
 
     fraudstream dead-letters redrive --class UNKNOWN_SCHEMA --schema-id 7 --send

@@ -47,6 +47,8 @@ class Cluster:
         for setting, topic in topics.items():
             if isinstance(topic, Topic):
                 yield from topic_findings(setting, topic, TOPICS[setting])
+                if setting == "decisions_topic" and self._settings.duplicate_window_seconds:
+                    yield right("topic", topic.name, "READ", topic.operations)
             else:
                 yield self._missing(setting, topic)
         yield self._group()

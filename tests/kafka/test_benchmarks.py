@@ -21,8 +21,8 @@ from benchmarks import report
 from benchmarks.bed import bed_on, train
 from benchmarks.bench import Bench, Scale
 from benchmarks.check import WrongOutputError, check_decisions, check_output, read_committed
-from benchmarks.contenders import Contender, assignment, fraudstream, kafka_streams, naive, pass_through
-from benchmarks.results import bars
+from benchmarks.contenders import Contender, assignment, fraudstream, kafka_streams, naive, pass_through, replay
+from benchmarks.results import REPLAY, bars
 from benchmarks.throughput import Run, run
 from benchmarks.watch import Watch
 from deploy.jvm import Server
@@ -178,6 +178,13 @@ def test_decisions_that_are_wrong_in_one_record_are_refused(bed, few, decided, s
 
     with pytest.raises(WrongOutputError, match=complaint):
         check_output(bed, check_decisions, few, topic, FEW)
+
+
+def test_a_replay_is_measured_and_its_decisions_are_checked(bed, few):
+    found = run(bed, replay(), few, FEW, 0)
+
+    assert (found.contender, found.events) == (REPLAY, FEW)
+    assert found.rate > 0
 
 
 def test_a_contender_that_writes_something_else_fails_the_run(bed, few):

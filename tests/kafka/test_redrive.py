@@ -7,7 +7,6 @@ from collections import Counter
 from contextlib import closing
 from functools import partial
 
-import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
@@ -79,13 +78,8 @@ class Box:
 
 @pytest.fixture
 def decodable(monkeypatch):
-    """A worker that can decode everything now."""
-    monkeypatch.setattr(dead_letters, "transaction_reader", lambda *_: Anything())
-
-
-class Anything:
-    def read(self, values):
-        return type("Columns", (), {"reason": np.zeros(len(values), np.uint8)})
+    """A worker that takes everything now."""
+    monkeypatch.setattr(DeadLetters, "_expectation", lambda _: lambda values: [Fate.SENT] * len(values))
 
 
 def facts(messages):
@@ -176,12 +170,14 @@ def test_letters_about_another_topic_are_not_sent_wherever_their_headers_say(kaf
 
 
 def test_a_topic_is_repaired_with_three_commands(stream, sample):
-    good, wrong, garbage = 300, 30, 5
+    good, wrong, garbage, from_nobody = 300, 30, 5, 4
     records = list(transactions(sample, good + wrong))
     spoilt = [(key, b"\0\0\0\0\x63" + value[5:]) for key, value in records[good:]]
-    stream.publish([*records[:good], *spoilt, *[(b"k", b"\0\0\0\0\1")] * garbage])
+    without_id = b"\0\0\0\0\1\0" + records[0][1][len(b"\0\0\0\0\1\x16tx-00000000") :]
+    senseless = [*[(b"k", b"\0\0\0\0\1")] * garbage, *[(b"k", without_id)] * from_nobody]
+    stream.publish([*records[:good], *spoilt, *senseless])
     worker = stream.start()
-    stream.read(stream.dead_letters, stream.partitions, wrong + garbage)
+    stream.read(stream.dead_letters, stream.partitions, wrong + garbage + from_nobody)
 
     def command(*words):
         done = CliRunner().invoke(app, ["dead-letters", *words, *stream.connection])
@@ -197,9 +193,13 @@ def test_a_topic_is_repaired_with_three_commands(stream, sample):
     decisions = stream.read_decisions(good + wrong)
     assert worker.poll() is None
     assert ids_of(decisions) == Counter(f"tx-{number:08d}" for number in range(good + wrong))
-    assert Counter(each["class"] for each in listed) == {"UNKNOWN_SCHEMA": wrong, "TRUNCATED": garbage}
-    assert (told["dry_run"], told["letters"], told["to_send"]) == (True, wrong + garbage, wrong)
-    assert {(each["fate"], each["count"]) for each in sent["by_class"]} == {("sent", wrong), ("undecodable", garbage)}
+    assert Counter(each["class"] for each in listed) == {
+        "UNKNOWN_SCHEMA": wrong, "TRUNCATED": garbage, "MISSING_ID": from_nobody,
+    }  # fmt: skip
+    assert (told["dry_run"], told["letters"], told["to_send"]) == (True, len(listed), wrong)
+    assert {(each["fate"], each["count"]) for each in sent["by_class"]} == {
+        ("sent", wrong), ("undecodable", garbage), ("invalid", from_nobody),
+    }  # fmt: skip
     assert json.loads(shown.stdout) == listed[0] | {"redriven": listed[0]["class"] == "UNKNOWN_SCHEMA"}
     assert shown.stderr == ""
     assert "may hold card data" in whole.stderr

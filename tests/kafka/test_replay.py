@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from contextlib import closing
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from worker_stream import decode, transactions, wait_until
 
-from consumer.ranges import Extreme, Offset, Offsets, Span
+from consumer.ranges import Extreme, Moment, Offset, Offsets, Span
 from consumer.replay import Plan, begin
 from consumer.settings import WorkerSettings
 from consumer.wire import decision_encoder
@@ -98,7 +99,11 @@ def test_a_replay_decides_its_range_again_and_the_live_group_does_not_notice(str
     told = json.loads(difference.stdout)
     assert (told["compared"], told["changed"], told["only_live"], told["only_replayed"]) == (len(expected), 0, 0, 0)
     assert told["decisions"]["decline"]["decline"] == sum(d["decision"] == "decline" for d in expected) > 0
-    assert "Replay again" in (tmp_path / "page.html").read_text()
+    assert set(told["quantiles"].values()) == {0.0}
+    page = (tmp_path / "page.html").read_text()
+    assert "Replay again" in page
+    assert "<th>99 %</th>" in page
+    assert page.count("<svg") == 3
 
 
 def test_a_killed_replay_goes_on_where_it_was_to_the_end_that_it_saw_at_its_start(stream, sample):
@@ -182,8 +187,9 @@ def test_a_replay_is_compared_with_the_live_decisions_about_its_records_alone(ka
 def test_a_plan_is_found_again_and_without_one_no_topic_is_written_to_twice(kafka, topic):
     name, outputs = topic(2), uuid.uuid4().hex
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+    begin_ms = int(time.time() * 1000) - 60_000
     for number in range(10):
-        producer.produce(name, b"x", partition=number % 2)
+        producer.produce(name, b"x", partition=number % 2, timestamp=begin_ms + 1000 * number)
     producer.flush(30)
     connection = Connection(kafka.bootstrap_servers, {})
     settings = WorkerSettings(input_topic=name, decisions_topic=outputs, dead_letters_topic=f"{outputs}.dead")
@@ -194,8 +200,10 @@ def test_a_plan_is_found_again_and_without_one_no_topic_is_written_to_twice(kafk
     points = (Offset(1), Extreme.END)
     assert under("a").found() is None
     plan = under("a").begun("1", "end", points, "model", "digest")
+    since = under("d").begun("a time", "end", (Moment(begin_ms + 4_500), Extreme.END), "model", "digest")
 
     assert plan.spans == (Span(0, 1, 5), Span(1, 1, 5))
+    assert since.spans == (Span(0, 3, 5), Span(1, 2, 5))
     assert under("a").found() == plan
     with under("a").watched(plan) as done:
         assert done() == 0

@@ -1,6 +1,7 @@
 """With exactly the rights that docs/security.md lists a worker runs; without any of them it says which is missing."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -108,6 +109,22 @@ def flags(user, address, model):
     ]
 
 
+def worker_settings(address, user, model, **more):
+    """What a worker of this user is told."""
+    return WorkerSettings(
+        bootstrap_servers=address,
+        kafka=login(user),
+        group=NAME,
+        input_topic=f"{NAME}.in",
+        decisions_topic=f"{NAME}.decisions",
+        dead_letters_topic=f"{NAME}.dead",
+        samples_topic=f"{NAME}.samples",
+        model=model,
+        metrics_port=0,
+        **more,
+    )
+
+
 def test_with_exactly_these_rights_a_worker_runs_and_the_doctor_finds_nothing_wrong(guarded, model_dir, sample):
     inside, outside = guarded
     stream = Stream(inside, NAME, model_dir, partitions=1)
@@ -129,23 +146,28 @@ def test_with_exactly_these_rights_a_worker_runs_and_the_doctor_finds_nothing_wr
 @pytest.mark.parametrize("lacked", RIGHTS)
 def test_without_one_of_them_it_says_which_is_missing(guarded, model_dir, lacked):
     _, outside = guarded
-    settings = WorkerSettings(
-        bootstrap_servers=outside,
-        kafka=login(lacked),
-        group=NAME,
-        input_topic=f"{NAME}.in",
-        decisions_topic=f"{NAME}.decisions",
-        dead_letters_topic=f"{NAME}.dead",
-        samples_topic=f"{NAME}.samples",
-        model=model_dir,
-        metrics_port=0,
-    )
+    settings = worker_settings(outside, lacked, model_dir)
 
     with pytest.raises(NotPermittedError) as refusal:
         Worker(settings, SimpleNamespace(requested=False)).run()
 
     assert str(refusal.value).startswith(SENTENCES[lacked])
     assert refusal.value.exit_code == 77
+
+
+def test_a_window_for_duplicates_takes_the_right_to_read_decisions_and_worker_and_doctor_say_so(guarded, model_dir):
+    _, outside = guarded
+    settings = worker_settings(outside, "all", model_dir, duplicate_window_seconds=60)
+
+    with pytest.raises(NotPermittedError, match=f"^decisions_topic: not permitted to READ topic {NAME}.decisions"):
+        Worker(settings, SimpleNamespace(requested=False))
+    found = CliRunner().invoke(
+        app, ["doctor", *flags("all", outside, model_dir), "--duplicate-window-seconds", "60", "--json"]
+    )
+
+    assert found.exit_code == 1
+    wrong = [each["told"] for each in json.loads(found.stdout)["findings"] if each["verdict"] == "wrong"]
+    assert wrong == [f"we may not READ on topic {NAME}.decisions"]
 
 
 def test_a_missing_right_ends_the_command_with_77_and_the_doctor_says_how_to_give_it(guarded, model_dir):
