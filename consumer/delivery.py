@@ -137,7 +137,7 @@ class ExactlyOnce:
         if fault is Fault.NOT_PERMITTED:
             raise _not_permitted(error, self._ids[turn]) from error
         if fault is Fault.FENCED:
-            self.fences.count()
+            self.fences.count("producer")
         with suppress(KafkaException):  # nothing is lost with it: it is thrown away
             self._producers[turn].purge(in_flight=True)
         self._producers[turn] = self._initialised(self._ids[turn])

@@ -1,7 +1,7 @@
 """Decide when a slot that is taken away again and again has another live owner."""
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 
 from schemas.errors import ConfigurationError
 
@@ -17,14 +17,18 @@ class Fences:
 
     def __init__(self, slot_id: str) -> None:
         self._slot_id = slot_id
-        self._recent: deque[float] = deque(maxlen=FENCES_A_MINUTE)
+        self._recent: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=FENCES_A_MINUTE))
         self.total = 0
 
-    def count(self) -> None:
-        """Count one. Raises ConfigurationError naming the slot at the third within a minute."""
+    def count(self, what: str) -> None:
+        """Count one of this kind. Raises ConfigurationError naming the slot at the third of a kind within a minute.
+
+        By kind: one outage may cost the membership and both producers.
+        """
         self.total += 1
-        self._recent.append(time.monotonic())
-        if len(self._recent) == FENCES_A_MINUTE and self._recent[-1] - self._recent[0] < 60:
+        recent = self._recent[what]
+        recent.append(time.monotonic())
+        if len(recent) == FENCES_A_MINUTE and recent[-1] - recent[0] < 60:
             raise ConfigurationError(
                 f"slot {self._slot_id} is used by another live process: it fenced this one {FENCES_A_MINUTE} times "
                 "within a minute; give each process a slot of its own"

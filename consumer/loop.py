@@ -280,7 +280,7 @@ class Loop:
 
     def _join_anew(self) -> None:
         """Be the member again that we were, with another consumer. Raises ConfigurationError when that has a rival."""
-        self._delivery.fences.count()
+        self._delivery.fences.count("member")
         log.warning("member_fenced", partitions=sorted(self._assigned))
         self._consumer.close()
         self._lose(self._assigned.copy())  # if that was not done yet: what was read from them is not ours any more

@@ -217,6 +217,13 @@ def test_three_fences_in_a_minute_name_the_slot(broker, exactly_once):
     assert exactly_once.fences.total == 3
 
 
+def test_an_outage_that_costs_both_producers_and_the_membership_names_no_rival(exactly_once):
+    for what in ("producer", "producer", "member"):
+        exactly_once.fences.count(what)
+
+    assert exactly_once.fences.total == 3
+
+
 def test_a_producer_that_cannot_even_be_purged_is_replaced(broker):
     class Stubborn(FakeProducer):
         def purge(self, in_flight):
