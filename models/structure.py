@@ -70,6 +70,8 @@ class _Forest:
     iteration_indptr: tuple[_Whole, ...]
     tree_info: tuple[_Whole, ...]
     trees: tuple[_Tree, ...]
+    # Of a dart booster, which XGBoost 3.4 calls gbtree, too: its trees do not simply add up.
+    weight_drop: Annotated[tuple[float, ...], msgspec.Meta(max_length=0)] = ()
 
 
 @dataclass(frozen=True, slots=True)

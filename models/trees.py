@@ -53,6 +53,9 @@ def read_trees(booster: xgb.Booster) -> Trees:
     kind, shape = learner["gradient_booster"]["name"], learner["learner_model_param"]
     if kind != "gbtree":
         raise UnsupportedTreesError(f"it is a {kind} booster")
+    # XGBoost 3.4 writes one under the name of gbtree, with the weights of its trees.
+    if learner["gradient_booster"]["model"].get("weight_drop"):
+        raise UnsupportedTreesError("it is a dart booster")
     if int(shape["num_class"]) > 1 or int(shape["num_target"]) > 1:
         raise UnsupportedTreesError("it gives more than one number a row")
     trees = [tuple(_leaves(tree)) for tree in learner["gradient_booster"]["model"]["trees"]]

@@ -65,11 +65,40 @@ def as_question(condition):
     return _COMPARISON.sub(lambda found: found[1] or f"{found[2]} bool", condition)
 
 
-class Prometheus:
-    """Ask it; ``targets`` are host:port by job."""
+class Answers:
+    """What a Prometheus on this port says."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def answer(self, expression):
+        """The series that it evaluates to: (labels, value)."""
+        found = self._get("query", query=expression)
+        if found["resultType"] == "scalar":
+            return [({}, float(found["result"][1]))]
+        return [(each["metric"], float(each["value"][1])) for each in found["result"]]
+
+    def unhealthy_rules(self):
+        """Those that it could not evaluate or not yet, and why."""
+        groups = self._get("rules")["groups"]
+        return {each["name"]: each for group in groups for each in group["rules"] if each["health"] != "ok"}
+
+    def alertmanagers(self):
+        """Where it sends alerts."""
+        return [each["url"] for each in self._get("alertmanagers")["activeAlertmanagers"]]
+
+    def _get(self, what, **query):
+        with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{what}?{urlencode(query)}", timeout=10) as answer:
+            told = json.load(answer)
+        assert told["status"] == "success", told
+        return told["data"]
+
+
+class Prometheus(Answers):
+    """One of our own; ``targets`` are host:port by job."""
 
     def __init__(self, program, home, targets):
-        (self.port,) = free_ports(1)
+        super().__init__(*free_ports(1))
         self._command = [
             *(program, f"--config.file={_configure(home, targets)}", f"--storage.tsdb.path={home / 'data'}"),
             *(f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"),
@@ -92,24 +121,6 @@ class Prometheus:
         with contextlib.suppress(HTTPError), urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=10):
             return True
         return False
-
-    def answer(self, expression):
-        """The series that it evaluates to: (labels, value)."""
-        found = self._get("query", query=expression)
-        if found["resultType"] == "scalar":
-            return [({}, float(found["result"][1]))]
-        return [(each["metric"], float(each["value"][1])) for each in found["result"]]
-
-    def unhealthy_rules(self):
-        """Those that it could not evaluate or not yet, and why."""
-        groups = self._get("rules")["groups"]
-        return {each["name"]: each for group in groups for each in group["rules"] if each["health"] != "ok"}
-
-    def _get(self, what, **query):
-        with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{what}?{urlencode(query)}", timeout=10) as answer:
-            told = json.load(answer)
-        assert told["status"] == "success", told
-        return told["data"]
 
 
 def _configure(home, targets):

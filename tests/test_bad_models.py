@@ -195,6 +195,7 @@ FORGERIES = {
     "trees of a second class": (lambda d: forest(d)["tree_info"].__setitem__(0, 1), "more than one class"),
     "rounds past the end": (lambda d: forest(d)["iteration_indptr"].__setitem__(-1, 99), "do not add up"),
     "a round twice": (lambda d: forest(d)["iteration_indptr"].__setitem__(3, 2), "do not add up"),
+    "weighted trees": (lambda d: forest(d).update(weight_drop=np.full(20, 0.5, ">f4")), "weight_drop"),
     "three classes": (lambda d: learner(d)["learner_model_param"].update(num_class="3"), "num_class"),
     "two targets": (lambda d: learner(d)["learner_model_param"].update(num_target="2"), "num_target"),
     "base score NaN": (lambda d: learner(d)["learner_model_param"].update(base_score="[nan]"), "base score"),

@@ -40,8 +40,8 @@ def model_dir(sample, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fraud(sample):
-    """A fraud as a transaction in JSON, with one feature missing."""
-    row = sample.frame[sample.frame["is_fraud"]].iloc[-3]
+    """The most blatant fraud as a transaction in JSON, with one feature missing."""
+    row = sample.frame[sample.frame["is_fraud"]].nsmallest(1, "V14").iloc[0]
     return {name: float(row[name]) for name in sample.features} | {"transaction_id": "tx-1", "V26": None}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click import UsageError
+from composed import services
 from prometheus_server import (
     PROMETHEUS,
     RULES,
@@ -190,3 +191,15 @@ def test_grafana_finds_the_dashboards_and_the_data_where_they_are_put():
     assert source["type"] == "prometheus"
     scraped = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert source["jsonData"]["timeInterval"] == scraped
+
+
+def test_grafana_of_the_composition_is_given_these_pages_and_that_prometheus():
+    provisioning = DASHBOARDS.parent / "provisioning"
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "fraudstream.yml").read_text())["providers"]
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    mounts = {mount["target"]: Path(mount["source"]) for mount in services()["grafana"]["volumes"]}
+    name, port = re.fullmatch(r"http://(.+):(\d+)", source["url"]).groups()
+
+    assert mounts["/etc/grafana/provisioning"] == provisioning
+    assert mounts[provider["options"]["path"]] == DASHBOARDS
+    assert int(port) in [each["target"] for each in services()[name]["ports"]]

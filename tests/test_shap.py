@@ -200,9 +200,10 @@ def test_the_bias_follows_the_link_of_the_objective(objective):
     ("options", "reason"),
     [
         ({"depth": 12, "min_child_weight": 0}, "more than 8 conditions"),
-        ({"booster": "dart"}, "a dart booster"),
+        ({"booster": "dart", "rate_drop": 0.5}, "a dart booster"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*`booster=dart` is deprecated:UserWarning")
 def test_what_has_no_tables_is_left_to_xgboost_with_the_reason(options, reason):
     booster = boosted(rows(16, 2_000, 3), **options)
     asked = rows(17, 20, 3)

@@ -2,39 +2,56 @@
 
 import contextlib
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deploy.jvm import CACHE, Server, free_ports, is_listening, locked
 from schemas.errors import ConfigurationError
 
-_LOCK = Path(__file__).resolve().parent / "requirements.lock"
+_HERE = Path(__file__).resolve().parent
+_LOCK = _HERE / "requirements.lock"
 
 
 @contextlib.contextmanager
 def running_mlflow() -> Iterator[str]:
-    """The URL of an empty server that lives as long as the block.
+    """The URL of an empty server, started as the Dockerfile starts it, that lives as long as the block.
 
     Raises ConfigurationError where its packages cannot be had, FraudstreamError if it does not come up.
     """
     python = _environment() / "bin" / "python"
-    port = free_ports(1)[0]
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="fraudstream-mlflow-") as home:
-        command = [str(python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", f"{home}/files"]
-        # Without the first it starts three more processes; without the second it reports to its makers.
-        settings = ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "MLFLOW_DISABLE_TELEMETRY=true"]
-        server = Server(["env", "-u", "MLFLOW_TRACKING_URI", *settings, *command], Path(home) / "mlflow.log")
+        everywhere = "0.0.0.0"  # noqa: S104 - what is exchanged # nosec B104
+        words = _words_of_the_image({"/mlflow": home, "5000": str(port), everywhere: "127.0.0.1"})
+        command = ["env", "-u", "MLFLOW_TRACKING_URI", *_variables_of_the_image(), str(python), "-m", *words]
+        server = Server(command, Path(home) / "mlflow.log")
         try:
             server.wait_until(lambda: is_listening(port))
             yield f"http://127.0.0.1:{port}"
         finally:
             server.stop()
+
+
+def _words_of_the_image(here: Mapping[str, str]) -> list[str]:
+    """What the Dockerfile starts, with what is elsewhere ``here``."""
+    started = re.findall(r"^(?:ENTRYPOINT|CMD) (.*)", _dockerfile(), re.MULTILINE)
+    there = re.compile("|".join(map(re.escape, here)))
+    return [there.sub(lambda found: here[found[0]], word) for part in started for word in json.loads(part)]
+
+
+def _variables_of_the_image() -> list[str]:
+    return re.findall(r"\bMLFLOW_\w+=\S+", _dockerfile())
+
+
+def _dockerfile() -> str:
+    return (_HERE / "Dockerfile").read_text().replace("\\\n", "")
 
 
 def _environment() -> Path:

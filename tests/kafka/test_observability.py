@@ -105,3 +105,4 @@ def test_every_panel_and_every_rule_finds_what_it_asks_for(
         assert {span.name for span in collector.spans} == {f"process {stream.input}"}
     told = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith('{"_aws"')]
     assert sum(each["fraudstream_records_total"] for each in told) > A_SECOND
+    assert {each["slot"].rpartition(".")[0] for each in told} == {each["group"] for each in told}
