@@ -21,7 +21,8 @@ from drift.report import DriftReport, DriftTest, Kind
 from drift.sketch import NO_LIMIT, Sketch
 from drift.tally import Counts
 from drift.training_set import period_of
-from drift.windows import DAY, PANE, SCALES, TODAY, Scale, Watched, Window
+from drift.volume import Traffic
+from drift.windows import DAY, MINUTE, PANE, SCALES, TODAY, Scale, Watched, Window
 from producer import sample_path
 from schemas.dataset import Dataset, read_dataset
 
@@ -69,16 +70,23 @@ class Real:
 
 
 def baseline_of(rng: np.random.Generator, rows: int) -> Baseline:
-    """The baseline of a week without drift: independent normal features, and scores."""
+    """The baseline of a week without drift: independent normal features, scores, and a volume that has its hours."""
     times = np.sort(rng.integers(0, 7 * DAY + DAY // 100, rows))
     seen, scores = quiet_rows(rng, rows), None
-    period = Period("simulation", NAMES, times, _hashes(rng, rows), None, seen[:, :-1], seen[:, -1], scores)
+    period = Period(
+        "simulation", NAMES, times, _hashes(rng, rows), None, seen[:, :-1], seen[:, -1], scores, busy(0, 7 * DAY)
+    )
     return build(period, "simulated", "1", {})
 
 
 def quiet(rng: np.random.Generator, baseline: Baseline, rows: int, windows: Iterable[int]) -> Quiet:
     """Windows like the baseline, through the whole of ``examine``."""
-    reports = [examine(window_of(rng, quiet_rows(rng, rows), PANE), baseline, RULE) for _ in windows]
+    reports = []
+    for number in windows:
+        start, end = number * PANE.length, (number + 1) * PANE.length
+        window = window_of(rng, quiet_rows(rng, rows), PANE)
+        volume = int(busy(start, end).events.sum())
+        reports.append(examine(replace(window, start=start, end=end, volume=volume), baseline, RULE))
     return Quiet(
         windows=len(reports),
         rows=rows,
@@ -112,6 +120,14 @@ def real(dataset: Dataset, *, shuffled: bool) -> Real:
     alarming = sum(report.severity.is_alarm for report in reports)
     order = "shuffled" if shuffled else "in time order"
     return Real(order, len(reports), alarming, worst.statistic, worst.subject)
+
+
+def busy(start: int, end: int) -> Traffic:
+    """Traffic of about 1,000 events a minute, ten times as many by day as by night; one day differs by 10 %."""
+    minutes = np.arange(start, end, MINUTE)
+    days = {day: np.random.default_rng(int(day)).lognormal(0, 0.1) for day in np.unique(minutes // DAY)}
+    rates = 1_000 * (1.0 + 0.82 * np.sin(2 * np.pi * minutes / DAY)) * [days[day] for day in minutes // DAY]
+    return Traffic(start, np.random.default_rng([start, 1]).poisson(rates))
 
 
 def _distributions(report: DriftReport) -> list[DriftTest]:

@@ -142,6 +142,15 @@ class WorkerSettings(BaseModel):
     drift_alarms: float = Field(
         1.0, gt=0, le=1000, description="False alarms to be expected in 90 days where nothing drifts."
     )
+    drift_pane_minutes: int = Field(
+        10, ge=1, le=1440, description="Event time (minutes) of a pane, the shortest window; divides drift_hop_minutes."
+    )
+    drift_window_minutes: int = Field(
+        1440, ge=2, le=10_080, description="Event time (minutes) of the long windows, which are made of panes."
+    )
+    drift_hop_minutes: int = Field(
+        60, ge=1, le=1440, description="Minutes from the start of one to the next; divides drift_window_minutes."
+    )
     drift_metrics_port: int = Field(
         9564, ge=0, le=LARGEST_PORT, description="Port of the drift monitor's /metrics; each next slot takes the next."
     )
@@ -258,6 +267,16 @@ class WorkerSettings(BaseModel):
             raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} must differ")
         if self.challenger_share and not self.challenger:
             raise ValueError("challenger_share needs a challenger")
+        return self
+
+    @model_validator(mode="after")
+    def _windows_are_made_of_panes(self) -> "WorkerSettings":
+        pane, hop, window = self.drift_pane_minutes, self.drift_hop_minutes, self.drift_window_minutes
+        if hop % pane or window % hop or window == pane:
+            raise ValueError(
+                f"drift_pane_minutes ({pane}) must divide drift_hop_minutes ({hop}), that must divide "
+                f"drift_window_minutes ({window}), and a window must be longer than a pane"
+            )
         return self
 
     @model_validator(mode="after")

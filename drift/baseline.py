@@ -1,6 +1,6 @@
 """Say what a model expects to see: the reference period, as the tests need it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift.report import Kind
-from drift.windows import DAY
+from drift.volume import Hours
+from drift.windows import DAY, Scale
 
 WEEK = 7 * DAY
 """What a baseline should cover (ms), or every Sunday is drift."""
@@ -74,7 +75,8 @@ class Baseline:
     ``source`` is where the rows came from, for people; ``first_time`` and ``last_time`` (ms) are their
     period. ``rows_per_card`` is the mean number of rows that share a card, as a row sees it (1 where cards
     are unknown). ``score`` and ``alerts`` (rows scored, and those of them beyond the policy) are of rows that the model
-    did not learn from; None without scores. ``sha256`` is that of the file, empty before there is one.
+    did not learn from; None without scores. ``volume`` is the usual day of the stream; None where the rows are of a
+    file, which may hold any part of the traffic. ``sha256`` is that of the file, empty before there is one.
     """
 
     name: str
@@ -88,11 +90,31 @@ class Baseline:
     score: Profile | None
     alerts: tuple[int, int] | None
     own: tuple[OwnWindows, ...]
+    volume: Hours | None = None
     sha256: str = ""
 
-    def own_windows(self, scale: str) -> OwnWindows:
-        """What is known of the own windows at this scale; nothing, where the period held too few rows."""
-        return next((own for own in self.own if own.scale == scale), OwnWindows(scale, 0, 0, {}))
+    def own_windows(self, scale: Scale) -> OwnWindows:
+        """What is known of the own windows at this scale; nothing, where the period held too few rows.
+
+        Of a scale that it was not made for: what it knows of the next shorter windows, which differ more, or of the
+        shortest.
+        """
+        for own in self.own:
+            if own.scale == scale.name:
+                return own
+        known = sorted((own for own in self.own if own.count), key=lambda own: own.length)
+        shorter = [own for own in known if own.length <= scale.length]
+        return next(iter([*shorter[-1:], *known]), OwnWindows(scale.name, 0, 0, {}))
+
+    def doubts_at(self, scales: Iterable[Scale]) -> tuple[str, ...]:
+        """``doubts``, and that it was not made for windows of one of these scales."""
+        known = [own.scale for own in self.own]
+        return self.doubts + tuple(
+            f"the baseline was made for windows of {' and '.join(known) or 'no length'}, not of {scale.name}: "
+            "what is usual in these is taken from the next shorter ones"
+            for scale in scales
+            if scale.name not in known
+        )
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from drift.baseline import Baseline, Nature, OwnWindows, Profile
 from drift.report import Kind
+from drift.volume import HOURS, Hours
 from schemas.errors import ConfigurationError
 
 FORMAT = 1
@@ -28,6 +29,8 @@ FILE = "baseline.npz"
 """What a baseline is called beside the model that it belongs to."""
 
 MOST_BYTES = 64 * 2**20
+MOST_EVENTS = 2**53
+"""Beyond it a count is no exact float."""
 
 _ARRAYS = {"values": "<f4", "counts": "<i8", "deciles": "<f4"}
 """Each holds that of all features one after the other, and that of the score at the end."""
@@ -75,6 +78,7 @@ class _About:
     score: _Column | None
     alerts: tuple[int, int] | None
     own: tuple[_Own, ...]
+    volume: Hours | None = None
 
 
 class _Unsound(Exception):  # noqa: N818 - not an error of the program
@@ -85,6 +89,8 @@ def to_bytes(baseline: Baseline) -> bytes:
     """The content of the file; equal baselines give equal bytes."""
     profiles = _profiles(baseline)
     plain = {name: value for name, value in asdict(baseline).items() if name != "sha256"}
+    if baseline.volume is None:
+        del plain["volume"]  # as in files that are older than it
     plain |= {
         "format": FORMAT,
         "features": [_column(profile) for profile in baseline.features],
@@ -167,6 +173,8 @@ def _baseline(about: _About, arrays: dict[str, NDArray[Any]], sha256: str) -> Ba
         raise _Unsound("it is made of no rows, or of no time")
     if about.alerts is not None and not 0 <= about.alerts[0] <= about.alerts[1] > 0:
         raise _Unsound("it counts more alerts than events")
+    if about.volume is not None and not _is_a_day(about.volume):
+        raise _Unsound("its usual day has no 24 hours, or events in no time")
     plain = {name: getattr(about, name) for name in about.__slots__ if name != "format"}
     plain |= {
         "features": tuple(profiles[: len(about.features)]),
@@ -174,6 +182,13 @@ def _baseline(about: _About, arrays: dict[str, NDArray[Any]], sha256: str) -> Ba
         "own": tuple(map(_own_windows, about.own)),
     }
     return Baseline(**plain, sha256=sha256)
+
+
+def _is_a_day(volume: Hours) -> bool:
+    hours = zip(volume.events, volume.minutes, strict=False)
+    return {len(volume.events), len(volume.minutes)} == {HOURS} and all(
+        0 <= minutes <= MOST_EVENTS and 0 <= events <= MOST_EVENTS * bool(minutes) for events, minutes in hours
+    )
 
 
 def _cut(columns: Sequence[_Column], arrays: dict[str, NDArray[Any]]) -> list[Profile]:

@@ -8,7 +8,8 @@ import structlog
 from consumer.settings import WorkerSettings
 from drift.baseline import Baseline
 from drift.baseline_file import FILE, MOST_BYTES, from_bytes
-from drift.windows import Watched
+from drift.rule import rule_of
+from drift.windows import SCALES, Scale, Watched
 from models.registry import Registry, Version
 from models.store import open_store
 from schemas.errors import ConfigurationError
@@ -19,12 +20,13 @@ log = structlog.get_logger()
 class Baselines:
     """The baselines in ``paths`` (files, or directories that hold one), then those that ``registry`` has."""
 
-    def __init__(self, paths: Collection[Path], registry: Registry | None) -> None:
-        """Raises ConfigurationError for a file that cannot be read or is none."""
+    def __init__(self, paths: Collection[Path], registry: Registry | None, scales: Collection[Scale] = SCALES) -> None:
+        """``scales`` are those to be judged. Raises ConfigurationError for a file that cannot be read or is none."""
         self._registry = registry
+        self._scales = scales
         self._known = {(each.name, each.version): each for each in map(_read, paths)}
         for baseline in self._known.values():
-            _complain(baseline)
+            self._complain(baseline)
 
     def __call__(self, watched: Watched) -> Baseline | None:
         """The baseline of a model, or None where there is none as yet.
@@ -37,7 +39,7 @@ class Baselines:
             if found is None:
                 return None
             self._known[model] = found
-            _complain(found)
+            self._complain(found)
         return self._known[model]
 
     def _published(self, name: str, version: str) -> Baseline | None:
@@ -50,6 +52,10 @@ class Baselines:
             log.warning("no_baseline", model=name, version=version, reason=str(error))
             return None
 
+    def _complain(self, baseline: Baseline) -> None:
+        for doubt in baseline.doubts_at(self._scales):
+            log.warning("doubtful_baseline", model=baseline.name, version=baseline.version, reason=doubt)
+
 
 def baselines_of(settings: WorkerSettings) -> Baselines:
     """The baselines that are named, those beside the models that a worker would serve, and those of the store.
@@ -58,7 +64,11 @@ def baselines_of(settings: WorkerSettings) -> Baselines:
     """
     models = [path for path in (settings.model, settings.challenger) if path is not None]
     registry = Registry(open_store(settings.store, settings.store_endpoint)) if settings.store else None
-    return Baselines([*settings.drift_baselines, *(path for path in models if (path / FILE).is_file())], registry)
+    return Baselines(
+        [*settings.drift_baselines, *(path for path in models if (path / FILE).is_file())],
+        registry,
+        rule_of(settings).scales,
+    )
 
 
 def _read(path: Path) -> Baseline:
@@ -68,8 +78,3 @@ def _read(path: Path) -> Baseline:
             return from_bytes(opened.read(MOST_BYTES + 1), str(file))
     except OSError as error:
         raise ConfigurationError(f"drift_baselines: {file} cannot be read: {error.strerror}") from None
-
-
-def _complain(baseline: Baseline) -> None:
-    for doubt in baseline.doubts:
-        log.warning("doubtful_baseline", model=baseline.name, version=baseline.version, reason=doubt)

@@ -13,6 +13,7 @@ from drift.clusters import among_all, rows_per_card
 from drift.columns import Observed, observe
 from drift.hypotheses import Hypothesis, hypotheses
 from drift.report import DriftReport, DriftTest, Kind
+from drift.volume import Volume
 from drift.windows import SCALES, Scale, Window
 from schemas.errors import ConfigurationError
 
@@ -70,15 +71,16 @@ def examine(window: Window, baseline: Baseline, rule: Rule) -> DriftReport:
         )
     rows = len(window.sketch)
     columns = observe(window.sketch.rows)
-    asked = list(hypotheses(baseline, columns, window.counts, window.scale))
+    volume = None if window.volume is None else Volume(window.volume, window.start, window.end)
+    asked = list(hypotheses(baseline, columns, window.counts, window.scale, volume))
     alpha = rule.budget.alpha(rule.scales, len(asked))
     per_card = rows_per_card(window.sketch.units)
-    tests: list[DriftTest] = []
-    if rows >= window.scale.least:
-        worth = _worth(per_card, baseline.rows_per_card, rows / max(window.counts.scored, rows))
-        own = baseline.own_windows(window.scale.name)
-        verdicts = [_judge(each, own, rule.unit, alpha, worth) for each in asked]
-        tests = _tests(asked, verdicts, baseline, columns)
+    is_enough = rows >= window.scale.least
+    asked = [each for each in asked if is_enough or each.of_few]
+    worth = _worth(per_card, baseline.rows_per_card, max(rows, 1) / max(window.counts.scored, rows, 1))
+    own = baseline.own_windows(window.scale)
+    verdicts = [_judge(each, own, rule.unit, alpha, worth) for each in asked]
+    tests = _tests(asked, verdicts, baseline, columns)
     return DriftReport(
         watched=window.watched,
         baseline=baseline.sha256,
@@ -90,7 +92,7 @@ def examine(window: Window, baseline: Baseline, rule: Rule) -> DriftReport:
         counts=window.counts,
         schemas=window.schemas,
         alpha=alpha,
-        severity=worst(test.severity for test in tests),
+        severity=worst(test.severity for test in tests if is_enough or test.severity.is_alarm),
         tests=tuple(tests),
     )
 

@@ -44,13 +44,19 @@ class History:
 
     @property
     def shortest(self) -> tuple[DriftReport, ...]:
-        """Those of the scale with the shortest windows."""
-        return next(iter(self.scales.values()))
+        """Those of the scale with the shortest windows, of the scales that are still told."""
+        return self._told[0]
 
     @property
     def longest(self) -> tuple[DriftReport, ...]:
-        """Those of the scale with the longest windows."""
-        return next(reversed(self.scales.values()))
+        """Those of the scale with the longest windows, likewise."""
+        return self._told[-1]
+
+    @property
+    def _told(self) -> list[tuple[DriftReport, ...]]:
+        """Without the scales of which a window is overdue: those of a monitor that had other settings."""
+        newest = max(reports[-1].window_end for reports in self.scales.values())
+        return [reports for reports in self.scales.values() if reports[-1].window_end + hop_of(reports) > newest]
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:

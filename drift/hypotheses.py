@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from drift import categories, effect, ks, shares
+from drift import categories, effect, ks, shares, volume
 from drift.baseline import Baseline, Nature, Profile
 from drift.columns import Observed
 from drift.report import Kind
 from drift.tally import Counts
-from drift.windows import Scale
+from drift.volume import Hours, Volume
+from drift.windows import MINUTE, Scale
 
 SHARE_FLOOR = 0.01
 """The smallest change of a share of missing, infinite or other odd values that is worth an alarm."""
@@ -21,6 +22,9 @@ RATE_FLOOR = 0.25
 
 DEAD_LETTERS = 0.01
 """The share of dead letters that nobody has to look at."""
+
+VOLUME_FLOOR = float(np.log(2))
+"""The smallest change of the volume that is worth an alarm: half as many events as usual, or twice as many."""
 
 GRAVE = 0.1
 """From which change of a distribution or a share on an alarm may be critical: a quarter of a standard deviation."""
@@ -46,7 +50,7 @@ class Hypothesis:
 
     ``floor`` is the smallest change worth an alarm; from ``grave`` on it may be a critical one. ``critical`` gives 0
     where it has no closed form: there the p-value alone speaks for chance. With as few values as ``too_few`` nothing
-    was compared. ``of_all_events``: not of the sampled rows alone.
+    was compared. ``of_all_events``: not of the sampled rows alone; ``of_few``: also where too few rows were sampled.
     """
 
     subject: str
@@ -61,12 +65,16 @@ class Hypothesis:
     grave: float = GRAVE
     too_few: int | None = None
     of_all_events: bool = False
+    of_few: bool = False
 
 
-def hypotheses(baseline: Baseline, columns: Sequence[Observed], counts: Counts, scale: Scale) -> Iterator[Hypothesis]:
+def hypotheses(
+    baseline: Baseline, columns: Sequence[Observed], counts: Counts, scale: Scale, found: Volume | None = None
+) -> Iterator[Hypothesis]:
     """All that is asked of a window of ``counts`` events, whose sample is ``columns``: the features, then the score.
 
-    Without scores there is no such column. The hypotheses are as many for every window with the same columns.
+    Without scores there is no such column. ``found`` is the volume of the whole stream, where that is known. The
+    hypotheses are as many for every window with the same columns.
     """
     for profile, column in zip(baseline.features, columns, strict=False):
         yield from _of_feature(profile, column, scale)
@@ -76,6 +84,8 @@ def hypotheses(baseline: Baseline, columns: Sequence[Observed], counts: Counts, 
         yield _of_alerts(baseline.alerts, (counts.alerts, counts.scored))
     if counts.scored:
         yield _of_dead_letters((counts.dead_lettered, counts.scored + counts.dead_lettered))
+    if baseline.volume is not None and found is not None:
+        yield of_volume(baseline.volume, found)
 
 
 def outside_of(values: NDArray[np.float32], believed: tuple[float, float]) -> int:
@@ -175,6 +185,32 @@ def _of_dead_letters(found: tuple[int, int]) -> Hypothesis:
         observed=share,
         grave=0.0,
         of_all_events=True,
+    )
+
+
+def of_volume(usual: Hours, found: Volume) -> Hypothesis:
+    """That as many events come as on a usual day at these hours; in the report they are events a minute.
+
+    It is never critical: no training mends it.
+    """
+    expected, known = volume.expected(usual, found.start, found.end)
+    if not known:
+        return Hypothesis("volume", Kind.RATE, 0.0, VOLUME_FLOOR, _certain, of_few=True)
+    minutes = (found.end - found.start) / MINUTE
+    return Hypothesis(
+        "volume",
+        Kind.RATE,
+        volume.difference(found.events, expected),
+        VOLUME_FLOOR,
+        lambda of_baseline, of_window: volume.p_value(
+            found.events * of_window, expected * of_window, known * of_baseline
+        ),
+        lambda alpha, of_baseline, of_window: volume.critical(alpha, expected * of_window, known * of_baseline),
+        reference=expected / minutes,
+        observed=found.events / minutes,
+        grave=np.inf,
+        of_all_events=True,
+        of_few=True,
     )
 
 

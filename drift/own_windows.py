@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from drift.alarm import SURE, beyond
 from drift.baseline import Baseline, OwnWindows
 from drift.columns import Observed, observe
-from drift.hypotheses import hypotheses
+from drift.hypotheses import hypotheses, of_volume
 from drift.period import Period, uniform
 from drift.report import Kind
 from drift.tally import Counts
-from drift.windows import HOUR, Scale
+from drift.volume import Traffic
+from drift.windows import DAY, HOUR, MINUTE, Scale
 
 ENOUGH = 2_000
 """Rows of an own window that make its distance a fact about the time of day more than about chance."""
@@ -73,8 +74,26 @@ def own_windows(period: Period, alone: Baseline, windows: Plan, on_window: Calla
         for key, difference in _differences(_cut(period, windows, start), alone, windows.scale, len(windows.starts)):
             largest[key] = max(largest.get(key, 0.0), difference)
         on_window()
+    largest |= _volumes(period.traffic, windows.scale)
     seen = {key: difference for key, difference in largest.items() if difference > 0}
     return OwnWindows(windows.scale.name, windows.length, len(windows.starts), seen)
+
+
+def _volumes(traffic: Traffic | None, scale: Scale) -> dict[tuple[str, Kind], float]:
+    """How far the volume of a window of the scale ever was from that of the other days at its hours."""
+    if traffic is None:
+        return {}
+    end = traffic.first + MINUTE * len(traffic.events)
+    starts = _spread(
+        np.arange(-(-traffic.first // scale.hop) * scale.hop, end - scale.length + 1, scale.hop), MOST_WINDOWS
+    )
+    found = [0.0]
+    for start in starts.tolist():
+        # The rest of its day is like it: what counts is how much days differ.
+        others = traffic.hours(without=(start - DAY // 2, start + scale.length + DAY // 2))
+        asked = of_volume(others, traffic.between(start, start + scale.length))
+        found.append(beyond(asked.statistic, asked.critical(SURE / len(starts), 1.0, 1.0)))
+    return {("volume", Kind.RATE): max(found)}
 
 
 @dataclass(frozen=True, slots=True)

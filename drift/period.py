@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drift.tally import Counts
+from drift.volume import Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Period:
     The n rows are a uniform sample of the traffic in order of time: ``times`` (n,) int64 (ms), ``hashes`` (n,) uint64
     that are independent of everything else, ``units`` (n,) uint64 hashes of the cards (None where unknown), ``rows``
     (n, k) float32 in the order of ``features``, and ``scores`` (n,) float32, NaN where the model knew the row from its
-    training (None without a model).
+    training (None without a model). ``traffic`` counts all events of every model, where they were counted.
     """
 
     source: str
@@ -43,6 +44,7 @@ class Period:
     rows: NDArray[np.float32]
     scores: NDArray[np.float32] | None
     alerts: Alerts | None
+    traffic: Traffic | None = None
 
 
 def uniform(hashes: NDArray[np.uint64], first: int, end: int, most: int) -> NDArray[np.intp]:

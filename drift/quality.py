@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from drift.history import History
-from drift.report import DriftReport, Kind
+from drift.report import DriftReport, DriftTest, Kind
 
 _SHARES = {Kind.MISSING: "missing", Kind.INFINITE: "infinite", Kind.RANGE: "out of range"}
 
@@ -14,6 +14,7 @@ def quality_rows(history: History) -> list[tuple[str, str, str, str]]:
     smallest = min(shortest, key=lambda report: report.counts.scored)
     return [
         ("events", "", f"{longest.counts.scored:,}", f"{smallest.counts.scored:,}"),
+        *_volume(history, longest),
         ("sampled rows compared", "", f"{longest.rows:,}", f"{min(report.rows for report in shortest):,}"),
         _rate("alerts", lambda report: _share(report.counts.alerts, report.counts.scored), longest, shortest),
         _rate("dead letters", dead_letter_share, longest, shortest),
@@ -34,6 +35,20 @@ def _rate(
     return name, _percent(known), _percent(share(longest)), _percent(max(map(share, shortest)))
 
 
+def _volume(history: History, longest: DriftReport) -> Iterator[tuple[str, str, str, str]]:
+    """Where it is known what is usual; the worst of the shortest windows is that farthest from it."""
+    found = [test for report in history.shortest for test in report.tests if _is_volume(test)]
+    now = next((test for test in longest.tests if _is_volume(test)), None)
+    if found:
+        worst = max(found, key=lambda test: test.statistic)
+        known, newest = (None, None) if now is None else (now.reference, now.observed)
+        yield "events a minute, all variants", _number(known), _number(newest), _number(worst.observed)
+
+
+def _is_volume(test: DriftTest) -> bool:
+    return (test.subject, test.kind) == ("volume", Kind.RATE)
+
+
 def _features(history: History, longest: DriftReport) -> Iterator[tuple[str, str, str, str]]:
     """Those shares of features that differ from nothing somewhere."""
     worst: dict[tuple[str, Kind], float] = {}
@@ -52,6 +67,10 @@ def _features(history: History, longest: DriftReport) -> Iterator[tuple[str, str
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
+
+
+def _number(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:,.1f}"
 
 
 def _percent(share: float | None) -> str:

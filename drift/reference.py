@@ -62,6 +62,7 @@ def build(
         score=_score(period),
         alerts=_alert_rate(period),
         own=(),
+        volume=None if period.traffic is None else period.traffic.hours(),
     )
     plans = [plan(period, scale) for scale in scales]
     total, count = sum(len(each.starts) for each in plans), itertools.count(1)

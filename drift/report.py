@@ -30,14 +30,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DriftTest:
-    """One hypothesis about one window: that a feature, ``score``, ``alerts`` or ``dead_letters`` is as usual.
+    """One hypothesis about one window: that a feature, ``score``, ``alerts``, ``dead_letters`` or ``volume`` is usual.
 
     ``statistic`` is the size of the change, an alarm beyond ``threshold``: the distance D of two distributions, half
-    the sum of the differences of categories (total variation), the difference of shares or rates. ``adjusted_p`` is
-    Holm's over the window. ``reason`` says why a severity is less than the figures would have it. ``reference`` and
-    ``observed`` are the shares or rates, where there are any. ``psi`` and ``wasserstein`` inform. ``shape`` is there
-    for an alarm: the 101 percentiles of the window, or its shares of the categories of the baseline and, last, of what
-    the baseline has not seen.
+    the sum of the differences of categories (total variation), the difference of shares or rates, of the volume the
+    logarithm of how many times. ``adjusted_p`` is Holm's over the window. ``reason`` says why a severity is less than
+    the figures would have it. ``reference`` and ``observed`` are the shares or rates, where there are any; of the
+    volume, events a minute. ``psi`` and ``wasserstein`` inform. ``shape`` is there for an alarm: the 101 percentiles of
+    the window, or its shares of the categories of the baseline and, last, of what the baseline has not seen.
     """
 
     subject: str

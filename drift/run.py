@@ -14,11 +14,10 @@ from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import Start, WorkerSettings
 from consumer.stopping import Stopping
 from consumer.topics import BrokerUnavailableError, Cluster
-from drift.alarm import Budget
 from drift.baselines import baselines_of
-from drift.detect import Rule, Unit
 from drift.metrics import MonitorMetrics
 from drift.monitor import Monitor
+from drift.rule import rule_of
 from drift.watching import Watching
 from drift.windows import Timing
 from models.store import StoreUnavailableError
@@ -62,7 +61,7 @@ class DriftMonitor:
         self._settings = settings = own_settings(settings)
         partitions = Cluster(settings).partitions("input_topic", "samples_topic", "drift_topic", "retrain_topic")
         baselines = baselines_of(settings)
-        rule, timing = Rule(Budget(settings.drift_alarms), Unit(settings.drift_unit)), Timing()
+        rule, timing = rule_of(settings), Timing()
         self._registry = CollectorRegistry()
         self._metrics = MonitorMetrics(self._registry)
         self._watching = Watching(

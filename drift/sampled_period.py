@@ -5,7 +5,8 @@ import numpy as np
 from drift.period import Alerts, Period
 from drift.sketch import Sketch
 from drift.tally import Counts
-from drift.windows import Sample
+from drift.volume import Traffic
+from drift.windows import MINUTE, Sample
 from schemas.errors import ConfigurationError, InvalidRecordError
 
 CAPACITY = 400_000
@@ -13,7 +14,10 @@ CAPACITY = 400_000
 
 
 class SampledPeriod:
-    """The samples of one version of a model with event times from ``start`` until before ``end`` (ms), each once."""
+    """The samples of one version of a model with event times from ``start`` until before ``end`` (ms), each once.
+
+    Its traffic is that of all models: another one may take over some of it.
+    """
 
     def __init__(self, source: str, name: str, version: str, start: int, end: int) -> None:
         self.source = source
@@ -23,12 +27,17 @@ class SampledPeriod:
         self._features: tuple[str, ...] = ()
         self._sketch: Sketch | None = None
         self._counts: dict[int, Counts] = {}
+        self._events: dict[int, int] = {}
 
     def add(self, sample: Sample) -> None:
-        """Take in a sample; one of another model or time adds nothing.
+        """Take in a sample; of another model it is counted only, of another time not even that.
 
         Raises InvalidRecordError where it has other features than those before it.
         """
+        minutes = [minute for minute in sample.minutes if self.start <= minute.start < self.end]
+        for minute in minutes:
+            events = minute.counts.scored + minute.counts.dead_lettered
+            self._events[minute.start] = self._events.get(minute.start, 0) + events
         if (sample.watched.name, sample.watched.version) != self.model:
             return
         if self._sketch is None:
@@ -42,9 +51,8 @@ class SampledPeriod:
         rows = np.concatenate([seconds[:, None], sample.scores[:, None], sample.rows], axis=1)
         self._sketch.add(sample.hashes[here], sample.units[here], rows[here])
         self._sketch.lower(sample.limit)
-        for minute in sample.minutes:
-            if self.start <= minute.start < self.end:
-                self._counts[minute.start] = self._counts.get(minute.start, Counts()) + minute.counts
+        for minute in minutes:
+            self._counts[minute.start] = self._counts.get(minute.start, Counts()) + minute.counts
 
     def period(self) -> Period:
         """What was seen. Raises ConfigurationError where that is nothing."""
@@ -61,7 +69,17 @@ class SampledPeriod:
             rows=np.ascontiguousarray(rows[:, 2:]),
             scores=rows[:, 1].copy(),
             alerts=self._alerts(),
+            traffic=self._traffic(),
         )
+
+    def _traffic(self) -> Traffic | None:
+        if not self._events:
+            return None
+        first, last = min(self._events), max(self._events)
+        events = np.zeros((last - first) // MINUTE + 1, np.int64)
+        for start, count in self._events.items():
+            events[(start - first) // MINUTE] = count
+        return Traffic(first, events)
 
     def _alerts(self) -> Alerts:
         minutes = sorted(self._counts)

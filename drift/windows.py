@@ -32,9 +32,19 @@ class Scale:
     floor: float
 
 
-PANE = Scale("10m", 10 * MINUTE, 10 * MINUTE, capacity=5_000, least=500, floor=0.05)
-TODAY = Scale("24h", DAY, HOUR, capacity=20_000, least=500, floor=0.03)
-SCALES = (PANE, TODAY)
+def scales_of(pane: int, window: int, hop: int) -> tuple[Scale, Scale]:
+    """Panes of so many ms, and windows that are made of them; ``pane`` divides ``hop``, and that divides ``window``."""
+    return (
+        Scale(_name(pane), pane, pane, capacity=5_000, least=500, floor=0.05),
+        Scale(_name(window), window, hop, capacity=20_000, least=500, floor=0.03),
+    )
+
+
+def _name(length: int) -> str:
+    return f"{length // HOUR}h" if length % HOUR == 0 else f"{length // MINUTE}m"
+
+
+SCALES = PANE, TODAY = scales_of(10 * MINUTE, DAY, HOUR)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,7 +89,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A complete window, ``start`` included and ``end`` not (ms): ``sketch`` holds the features, the score last."""
+    """A complete window, ``start`` included and ``end`` not (ms): ``sketch`` holds the features, the score last.
+
+    ``volume`` is of all events, of every model and variant, and dead letters too; None where that is not known.
+    """
 
     watched: Watched
     scale: Scale
@@ -89,6 +102,7 @@ class Window:
     sketch: Sketch
     counts: Counts
     schemas: tuple[str, ...]
+    volume: int | None = None
 
 
 @dataclass(slots=True)
@@ -143,7 +157,9 @@ class Windows:
             raise ConfigurationError("the lengths and hops of windows must be multiples of the shortest hop")
         self._capacity = min(scale.capacity for scale in scales)
         self._panes: dict[tuple[int, Watched], _Pane] = {}
+        self._volumes: dict[int, int] = {}
         self._fresh: set[tuple[int, Watched]] = set()
+        self._recounted: set[int] = set()
         self._untold: set[tuple[int, int, Watched]] = set()
 
     def add(self, sample: Sample, now: int) -> None:
@@ -166,8 +182,10 @@ class Windows:
         if reached is None:
             return
         self._fresh.clear()
+        self._recounted.clear()
         for key in sorted(key for key in self._untold if key[0] <= reached):
-            yield self._window(*key)
+            if (window := self._window(*key)) is not None:
+                yield window
             self._untold.remove(key)
         self._settle(reached)
 
@@ -201,6 +219,15 @@ class Windows:
         for start, counts in by_pane.items():
             if not self._is_settled(start, reached):
                 self._pane(start, sample).counts += counts
+                self._count(start, counts.scored + counts.dead_lettered)
+
+    def _count(self, start: int, events: int) -> None:
+        """The volume of a pane changes the windows of every model and variant."""
+        self._volumes[start] = self._volumes.get(start, 0) + events
+        if start not in self._recounted:
+            self._recounted.add(start)
+            for watched in {watched for _, watched in self._panes}:
+                self._untold.update(self._windows_with(start, watched))
 
     def _pane(self, start: int, sample: Sample) -> _Pane:
         """The pane that is about to be changed."""
@@ -225,10 +252,13 @@ class Windows:
                 if start >= self.since:
                     yield start + scale.length, number, watched
 
-    def _window(self, end: int, number: int, watched: Watched) -> Window:
+    def _window(self, end: int, number: int, watched: Watched) -> Window | None:
+        """The window, or None where nothing was seen of the model and variant in it."""
         scale = self.scales[number]
         starts = range(end - scale.length, end, self._step)
         panes = [self._panes[start, watched] for start in starts if (start, watched) in self._panes]
+        if not panes:
+            return None
         return Window(
             watched,
             scale,
@@ -238,12 +268,14 @@ class Windows:
             merge([pane.sketch for pane in panes], scale.capacity),
             sum((pane.counts for pane in panes), Counts()),
             tuple(sorted(set[str]().union(*(pane.schemas for pane in panes)))),
+            sum(self._volumes.get(start, 0) for start in starts),
         )
 
     def _settle(self, reached: int) -> None:
         """Forget what no window needs any more."""
         oldest = self._oldest(reached)
         self._panes = {key: pane for key, pane in self._panes.items() if key[0] >= oldest}
+        self._volumes = {start: volume for start, volume in self._volumes.items() if start >= oldest}
 
     def _is_settled(self, pane: int, reached: int | None) -> bool:
         return reached is not None and pane + self._step + self.timing.lateness <= reached

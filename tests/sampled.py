@@ -6,6 +6,7 @@ import numpy as np
 
 from drift.period import Alerts, Period
 from drift.reference import build
+from drift.volume import Traffic
 from drift.windows import HOUR, MINUTE, Scale
 from models.routing import SAMPLING_SALT_ID, hashes_of, seed_of
 from schemas.feature_sample import CELL, RUN, FeatureSample, SampledArm
@@ -131,6 +132,7 @@ def baseline(version="7", count=4_000, scales=SCALES):
             rows=of.rows[order],
             scores=of.scores[order],
             alerts=Alerts(of.time[order], np.ones(count, np.int64), (of.outcome[order] > 0).astype(np.int64)),
+            traffic=Traffic(START // HOUR * HOUR, np.full(7 * 24 * 60, 35)),
         ),
         "card-fraud",
         version,

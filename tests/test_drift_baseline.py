@@ -1,6 +1,7 @@
 """A baseline is what the traffic was like, and its file can be trusted with nothing but numbers."""
 
 import io
+import json
 import zipfile
 from dataclasses import replace
 
@@ -19,7 +20,8 @@ from drift.report import Kind
 from drift.sampled_period import SampledPeriod
 from drift.tally import Counts
 from drift.training_set import Scored, period_of
-from drift.windows import DAY, HOUR, MINUTE, SCALES, Minute, Sample, Watched
+from drift.volume import Hours, Traffic, expected
+from drift.windows import DAY, HOUR, MINUTE, PANE, SCALES, TODAY, Minute, Sample, Watched
 from schemas.dataset import Dataset
 from schemas.errors import ConfigurationError, InvalidRecordError
 
@@ -121,7 +123,23 @@ def test_a_window_is_compared_with_the_rest_of_the_period_and_not_with_itself():
     made = build(period(rows, days=2.0), "m", "1", {})
 
     apart = 2 * stats.norm.cdf(0.5) - 1
-    assert made.own_windows("24h").of("f0", Kind.DISTRIBUTION) == pytest.approx(apart, abs=0.02)
+    assert made.own_windows(TODAY).of("f0", Kind.DISTRIBUTION) == pytest.approx(apart, abs=0.02)
+
+
+def test_own_windows_know_how_much_the_volume_of_the_days_differs_and_not_its_daily_swing():
+    rng = np.random.default_rng(6)
+    minute = np.arange(14 * 24 * 60)
+    swing = 10_000 * (1.2 + np.sin(2 * np.pi * (minute // 60) / 24))
+    weekend = np.where(minute // 1_440 % 7 >= 5, 0.5, 1.0)
+    even, uneven = (Traffic(0, rng.poisson(rate)) for rate in (swing, swing * weekend))
+    seen = period(rng.normal(size=(20_000, 1)), days=14.0)
+    made = [build(replace(seen, traffic=traffic), "m", "1", {}) for traffic in (even, uneven)]
+
+    night, noon = (expected(made[0].volume, hour * HOUR, hour * HOUR + 10 * MINUTE)[0] for hour in (18, 6))
+    assert (night, noon) == pytest.approx((20_000, 220_000), rel=0.05)
+    assert made[0].own_windows(PANE).of("volume", Kind.RATE) < 0.05
+    # Half a day's worth against thirteen other days, three of which are of a weekend too.
+    assert made[1].own_windows(PANE).of("volume", Kind.RATE) == pytest.approx(np.log(2 * 11.5 / 13), abs=0.05)
 
 
 def test_the_alert_rate_of_few_rows_is_not_taken_for_a_season():
@@ -131,7 +149,7 @@ def test_the_alert_rate_of_few_rows_is_not_taken_for_a_season():
     made = build(replace(seen, alerts=alerts), "m", "1", {})
 
     assert made.alerts == (alerts.alerts.sum(), 20_000)
-    assert made.own_windows("10m").of("alerts", Kind.RATE) < 0.003
+    assert made.own_windows(PANE).of("alerts", Kind.RATE) < 0.003
 
 
 def test_a_baseline_says_when_it_knows_too_little():
@@ -243,6 +261,9 @@ def test_a_period_of_live_traffic_holds_each_sampled_row_of_the_model_once_and_i
     assert made.scores.tolist() == [0.5] * 4
     assert made.units.tolist() == [0, 1, 2, 3]
     assert made.alerts.between(start, start + DAY) == Counts(scored=80, reviewed=6)
+    # That of the canary too: some of its traffic may become the champion's.
+    assert made.traffic.between(start, start + DAY).events == 80 + 20
+    assert len(made.traffic.events) == 61
 
 
 def test_a_period_without_a_sample_of_the_model_is_a_configuration_error():
@@ -266,9 +287,12 @@ def test_the_file_gives_the_baseline_back(baseline, data):
 
 
 def test_a_baseline_without_scores_goes_through_its_file_too(baseline):
-    bare = replace(baseline, score=None, alerts=None)
+    usual = Hours(events=tuple(range(24)), minutes=(60,) * 24)
+    bare = replace(baseline, score=None, alerts=None, volume=usual)
 
-    assert baseline_file.from_bytes(baseline_file.to_bytes(bare), "file").score is None
+    read = baseline_file.from_bytes(baseline_file.to_bytes(bare), "file")
+    assert read.score is None
+    assert read.volume == usual
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -304,6 +328,14 @@ def about(data, old, new):
     text = arrays["about"].tobytes()
     assert old in text
     return saved(**arrays | {"about": np.frombuffer(text.replace(old, new, 1), np.uint8)})
+
+
+def day(events, minutes):
+    return json.dumps({"events": [events] * 24, "minutes": [minutes] * 24}).encode()
+
+
+def volume(of_a_day):
+    return b'"version":"7"', b'"version":"7","volume":' + of_a_day
 
 
 def compressed(data):
@@ -360,6 +392,9 @@ def endless(data):
         (lambda data: about(data, b'"rows_per_card":1.0', b'"rows_per_card":1e999'), "damaged|no rows, or of no time"),
         (lambda data: about(data, b'"count":49', b'"count":-4'), "fewer than no windows"),
         (lambda data: about(data, b'"distribution f0":', b'"distribution f0":-'), "no usual difference"),
+        (lambda data: about(data, *volume(b'{"events":[1],"minutes":[1]}')), "no 24 hours"),
+        (lambda data: about(data, *volume(day(1, 0))), "events in no time"),
+        (lambda data: about(data, *volume(day(-1, 1))), "events in no time"),
         (lambda data: saved(**members(data) | {"values": members(data)["values"][:-1]}), "more values than"),
         (lambda data: saved(**members(data) | {"values": members(data)["values"][::-1]}), "do not rise"),
         (lambda data: saved(**members(data) | {"values": members(data)["values"] * np.nan}), "that is no number"),

@@ -166,6 +166,23 @@ def test_an_infinite_value_is_an_alarm_and_no_error(run, baseline, days):
     assert ("V7", "infinite") in alarms
 
 
+def test_a_file_is_judged_by_the_windows_and_the_budget_of_the_settings(run, baseline, days):
+    words = ("check", "--baseline", str(baseline), "--data", str(days / "second.parquet"), "--json")
+    usual, longer, more = (
+        json.loads(run(*words, *others).stdout)
+        for others in (
+            (),
+            ("--drift-window-minutes", "2880"),
+            ("--drift-alarms", "2", "--scale", "10m"),
+        )
+    )
+
+    assert (usual["scale"], longer["scale"], more["scale"]) == ("24h", "48h", "10m")
+    assert more["alpha"] == pytest.approx(2 * usual["alpha"])
+    assert any("made for windows of 10m and 24h, not of 48h" in doubt for doubt in longer["doubts"])
+    assert run(*words, "--scale", "24m").exit_code == 2
+
+
 def test_files_may_lie_in_s3(run, s3, days):
     endpoint, home = ("--store-endpoint", s3.direct), f"s3://{s3.bucket}/drift"
     client = boto3.client("s3", endpoint_url=s3.direct)
@@ -188,6 +205,8 @@ def test_files_may_lie_in_s3(run, s3, days):
     [
         (("baseline", "--data", "none.csv", "--model", "model"), "none.csv does not exist"),
         (("baseline", "--data", SAMPLE, "--model", "nothing"), "nothing"),
+        (("run", "--drift-pane-minutes", "7"), r"drift_pane_minutes \(7\) must divide drift_hop_minutes \(60\)"),
+        (("run", "--drift-hop-minutes", "70"), r"drift_hop_minutes \(70\), that must divide drift_window_minutes"),
         (("baseline", "--data", SAMPLE, "--model", "model", "--categorical", "mcc"), "'mcc' is no feature"),
         (("baseline", "--data", SAMPLE, "--model", "model", "--card", "pan"), "no column 'pan'"),
         (("check", "--baseline", "model", "--data", SAMPLE), "baseline.npz cannot be read"),

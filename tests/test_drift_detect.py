@@ -15,7 +15,8 @@ from drift.baseline import OwnWindows
 from drift.detect import Rule, Unit, examine
 from drift.report import Kind, encode, from_record, to_record
 from drift.tally import Counts
-from drift.windows import PANE, TODAY
+from drift.volume import Hours
+from drift.windows import DAY, HOUR, MINUTE, PANE, TODAY, scales_of
 from schemas.errors import ConfigurationError
 from schemas.load import load
 
@@ -164,6 +165,87 @@ def test_dead_letters_beyond_one_percent_are_an_alarm(baseline, seen):
 
     assert alarms(few) == []
     assert alarms(many) == [("dead_letters", Kind.RATE)]
+
+
+WEEKDAY = Hours(events=(60_000,) * 24, minutes=(600,) * 24)
+"""A hundred events a minute, so a thousand in ten."""
+
+
+@pytest.mark.parametrize(
+    ("events", "severity"),
+    [
+        (1_000, Severity.OK),
+        (520, Severity.OK),
+        (480, Severity.WARN),
+        (1_950, Severity.OK),
+        (2_100, Severity.WARN),
+        (1, Severity.WARN),
+        (50_000, Severity.WARN),
+    ],
+)
+def test_half_the_volume_or_twice_as_much_is_a_warning_and_never_more(baseline, seen, events, severity):
+    window = replace(window_of(*seen, counts=NONE), volume=events)
+    report = examine(window, replace(baseline, volume=WEEKDAY), RULE)
+    test = found(report, "volume", Kind.RATE)
+
+    assert report.severity is test.severity is severity
+    assert (test.reference, test.observed) == (100.0, events / 10)
+    assert test.statistic == pytest.approx(abs(np.log(events / 1_000)), abs=0.5 if events == 1 else 1e-3)
+    assert report.alpha == pytest.approx(1 / (15_120 * 17)), "it is one more test in the budget"
+
+
+def test_a_few_events_less_or_more_are_chance_and_no_alarm(baseline, seen):
+    calm = replace(baseline, volume=Hours(events=(600,) * 24, minutes=(600,) * 24))
+    few = examine(replace(window_of(*seen, counts=NONE), volume=4), calm, RULE)
+    many = examine(replace(window_of(*seen, counts=NONE), volume=80), calm, RULE)
+
+    assert alarms(few) == []
+    assert alarms(many) == [("volume", Kind.RATE)]
+
+
+def test_a_volume_that_leaves_too_few_rows_to_compare_is_told_and_nothing_else_is(baseline, seen):
+    rows, scores = (column[:40] for column in seen)
+    known = replace(baseline, volume=WEEKDAY)
+    broken = examine(replace(window_of(rows + 50, scores), volume=100), known, RULE)
+    calm = examine(replace(window_of(rows + 50, scores), volume=1_000), known, RULE)
+
+    assert (broken.severity, alarms(broken), len(broken.tests)) == (Severity.WARN, [("volume", Kind.RATE)], 1)
+    assert (calm.severity, alarms(calm)) == (Severity.INSUFFICIENT, [])
+
+
+def test_a_swing_of_the_volume_that_every_week_has_is_no_alarm_and_a_larger_one_is(baseline, seen):
+    own = OwnWindows("10m", length=PANE.length, count=100, largest={("volume", Kind.RATE): float(np.log(3))})
+    seasonal = replace(baseline, volume=WEEKDAY, own=(own,))
+    reports = [examine(replace(window_of(*seen, counts=NONE), volume=events), seasonal, RULE) for events in (300, 200)]
+
+    assert [alarms(report) for report in reports] == [[], [("volume", Kind.RATE)]]
+
+
+def test_of_a_file_or_at_an_hour_that_was_never_watched_the_volume_is_not_judged(baseline, seen):
+    window = replace(window_of(*seen, counts=NONE), volume=1)
+    unwatched = replace(baseline, volume=Hours(events=(0,) + (60_000,) * 23, minutes=(0,) + (600,) * 23))
+
+    assert "volume" not in {test.subject for test in examine(window, baseline, RULE).tests}
+    assert alarms(examine(window, unwatched, RULE)) == []
+
+
+def test_windows_that_a_baseline_was_not_made_for_are_judged_by_the_next_shorter_ones(baseline):
+    owns = [
+        OwnWindows(name, length, 9, {("f0", Kind.DISTRIBUTION): size})
+        for name, length, size in (("10m", 10 * MINUTE, 0.3), ("24h", DAY, 0.1))
+    ]
+    known = replace(baseline, own=tuple(owns))
+    found = [
+        known.own_windows(scale).of("f0", Kind.DISTRIBUTION)
+        for lengths in ((5, 12 * 60, 60), (10, 48 * 60, 60))
+        for scale in scales_of(*(minutes * MINUTE for minutes in lengths))
+    ]
+
+    assert found == [0.3, 0.3, 0.3, 0.1]
+    assert replace(baseline, own=()).own_windows(PANE).count == 0
+    (doubt,) = set(known.doubts_at(scales_of(5 * MINUTE, DAY, HOUR))) - set(known.doubts)
+    assert doubt.startswith("the baseline was made for windows of 10m and 24h, not of 5m")
+    assert known.doubts_at((PANE, TODAY)) == known.doubts
 
 
 def test_a_window_of_too_few_rows_is_insufficient_and_never_ok(baseline, seen):

@@ -38,7 +38,7 @@ CRITICAL = (200, 50, 79)
 
 def reports_about(of):
     rule = Rule(scales=SCALES)
-    over = Monitor("transactions", (0, 1), lambda watched: BASELINES[watched.version], rule, Timing(), 0, 0)
+    over = Monitor("transactions", (0, 1), lambda watched: BASELINES[watched.version], rule, Timing(), START, 0)
     told = []
     for rows in batches(of):
         over.take(record(of, rows, rate=1.0), 0)
@@ -106,6 +106,28 @@ def test_the_quality_of_the_data_is_told_by_volume_missing_values_range_schemas_
         "f0 out of range": ("10 %", "10 %"),
     }
     assert {("f1", Kind.MISSING), ("f0", Kind.RANGE)} <= {(test.subject, test.kind) for test in report.alarms}
+
+
+def test_windows_of_a_length_that_is_no_longer_told_are_not_taken_for_the_newest(calm):
+    mine = [report for report in calm if report.watched == CHAMPION]
+    middle = START + 120 * MINUTE
+    older = [replace(report, scale=f"old {report.scale}") for report in mine if report.window_end <= middle]
+    (both,) = histories([report for report in mine if report.window_end > middle] + older)
+
+    assert set(both.scales) == {"10m", "1h", "old 10m", "old 1h"}
+    assert (both.shortest[0].scale, both.longest[0].scale) == ("10m", "1h")
+    # The older ones again longer, then shorter, than those that are told.
+    for told, order in (("10m", ("10m", "10m")), ("1h", ("1h", "1h"))):
+        (history,) = histories([each for each in mine if each.scale == told and each.window_end > middle] + older)
+        assert (history.shortest[0].scale, history.longest[0].scale) == order
+
+
+def test_the_volume_is_told_where_it_is_known_what_is_usual(calm):
+    (mine,) = (each for each in histories(calm) if each.watched == CHAMPION)
+    rows = {row[0]: row[1:] for row in quality_rows(mine)}
+
+    assert rows["events a minute, all variants"][0] == "35.0"
+    assert all(15 < float(rate) < 25 for rate in rows["events a minute, all variants"][1:])
 
 
 def test_where_nothing_drifted_that_is_what_is_said(calm):

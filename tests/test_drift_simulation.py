@@ -26,6 +26,7 @@ def test_three_weeks_without_drift_raise_two_alarms_at_most(baseline):
     weeks = quiet(np.random.default_rng(2), baseline, PANE.least, range(3 * WEEK))
 
     assert weeks.windows == 3_024
+    assert baseline.volume is not None, "the volume is judged too"
     assert weeks.alarms <= 2
     assert weeks.usual_rule > 0.6 * weeks.windows  # what p < 0.05 for each feature would have told
 

@@ -9,7 +9,7 @@ from drift_traffic import bytes_of
 
 from drift.tally import Counts
 from drift.watermark import Watermark
-from drift.windows import DAY, HOUR, MINUTE, PANE, TODAY, Minute, Sample, Scale, Timing, Watched, Windows
+from drift.windows import DAY, HOUR, MINUTE, PANE, TODAY, Minute, Sample, Scale, Timing, Watched, Windows, scales_of
 from schemas.errors import ConfigurationError, InvalidRecordError
 
 NOON = 1_700_049_600_000
@@ -204,6 +204,55 @@ def test_a_sample_with_columns_of_different_lengths_or_other_features_is_refused
         windows.add(replace(sample(NOON), scores=np.zeros(2, np.float32)), now=0)
     with pytest.raises(InvalidRecordError, match="other features"):
         windows.add(sample(NOON, features=("V1",)), now=0)
+
+
+def test_the_volume_of_a_window_is_that_of_all_models_and_variants_and_dead_letters_too():
+    canary = replace(CHAMPION, version="8", variant="canary")
+    counts = Counts(scored=5, dead_lettered=2)
+    windows = fed([sample(NOON), sample(NOON, watched=canary, first_id=1, counts=counts)], until=NOON + 10 * MINUTE)
+
+    assert [(window.watched, window.volume) for window in windows.due(now=0)] == [(CHAMPION, 27), (canary, 27)]
+
+
+def test_what_comes_late_for_one_variant_revises_the_volume_of_the_others():
+    canary = replace(CHAMPION, version="8", variant="canary")
+    windows = fed([sample(NOON), sample(NOON + 20 * MINUTE, watched=canary, first_id=1)], until=NOON + 59 * MINUTE)
+    told(windows)
+    windows.add(sample(NOON, watched=canary, first_id=2), now=0)
+
+    assert [(each.start, each.watched, each.volume) for each in windows.due(now=0)] == [
+        (NOON, CHAMPION, 40),
+        (NOON, canary, 40),
+    ]
+
+
+def test_windows_of_other_lengths_have_other_names_and_are_made_of_their_own_panes():
+    hours = [sample(NOON + hour * HOUR, first_id=hour) for hour in range(9)]
+    windows = told(fed(hours, until=NOON + 9 * HOUR, scales=scales_of(15 * MINUTE, 6 * HOUR, 3 * HOUR)))
+
+    assert {scale for scale, _ in windows} == {"15m", "6h"}
+    assert sorted(start for scale, start in windows if scale == "6h") == [NOON + hour * HOUR for hour in (-3, 0, 3)]
+    assert ids(windows["6h", NOON]) == list(range(6))
+    assert windows["15m", NOON].end == NOON + 15 * MINUTE
+
+
+@pytest.mark.parametrize("later", [(5, 24 * 60, 60), (60, 24 * 60, 60), (20, 36 * 60, 180), (10, 6 * 60, 30)])
+def test_a_successor_with_windows_of_other_lengths_tells_its_own_and_none_in_part(later):
+    spread = [sample(NOON + at * 7 * MINUTE, first_id=at) for at in range(600)]
+    now, until = NOON + 60 * HOUR, NOON + 70 * HOUR
+    first = fed([each for each in spread if each.event_times[0] < now], until=now)
+    told(first)
+    since, scales = first.rebuild_from(now=0), scales_of(*(minutes * MINUTE for minutes in later))
+
+    reread = [each for each in spread if each.event_times[0] >= since]
+    taken_over = told(fed(reread, until=until, scales=scales, since=since))
+    from_scratch = told(fed(spread, until=until, scales=scales))
+
+    assert taken_over.keys() == {key for key in from_scratch if key[1] >= since}
+    assert taken_over
+    for key, window in taken_over.items():
+        assert bytes_of(window.sketch) == bytes_of(from_scratch[key].sketch)
+        assert (window.counts, window.volume) == (from_scratch[key].counts, from_scratch[key].volume)
 
 
 def test_lengths_that_do_not_fit_each_other_are_a_configuration_error():

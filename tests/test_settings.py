@@ -66,6 +66,20 @@ def test_a_wrong_setting_is_named(flags, sentence):
         read_settings(None, flags)
 
 
+@pytest.mark.parametrize(
+    ("pane", "hop", "window"), [(7, 60, 1440), (10, 65, 1440), (10, 50, 1440), (60, 30, 1440), (60, 60, 60)]
+)
+def test_a_pane_divides_a_hop_and_a_hop_a_longer_window(pane, hop, window):
+    lengths = {"drift_pane_minutes": pane, "drift_hop_minutes": hop, "drift_window_minutes": window}
+
+    with pytest.raises(ConfigurationError) as error:
+        read_settings(None, lengths)
+    assert str(error.value) == (
+        f"settings: drift_pane_minutes ({pane}) must divide drift_hop_minutes ({hop}), that must divide "
+        f"drift_window_minutes ({window}), and a window must be longer than a pane"
+    )
+
+
 def test_a_misspelt_setting_in_the_file_is_named(elsewhere):
     with pytest.raises(ConfigurationError, match="batchsize: Extra inputs are not permitted"):
         read_settings(write(elsewhere, "batchsize = 7\n"), {})

@@ -39,6 +39,7 @@ SETTINGS = (
         "input_topic",
         "samples_topic",
     ),
+    *("drift_pane_minutes", "drift_window_minutes", "drift_hop_minutes"),
 )
 
 
@@ -86,6 +87,7 @@ def baseline(
     """
     from drift.baseline_file import to_bytes
     from drift.model_baseline import baseline_of, put_beside
+    from drift.rule import rule_of
 
     if (data is None) == (from_ is None):
         raise typer.BadParameter("give either --data FILE or --from TIME")
@@ -98,7 +100,7 @@ def baseline(
     else:
         period = _sampled(loaded, settings, moment("--from", from_ or ""), moment("--to", to))
     with counting_bar("own windows") as on_window:
-        made = baseline_of(loaded.manifest, period, _words(categorical), on_window)
+        made = baseline_of(loaded.manifest, period, _words(categorical), on_window, rule_of(settings).scales)
     if out is not None:
         write_file(out, to_bytes(made), settings.store_endpoint)
     else:
@@ -147,7 +149,7 @@ def _tell(made: "Baseline", where: str, *, as_json: bool) -> None:
         soft_wrap=True,
         highlight=False,
     )
-    tell_doubts(made)
+    tell_doubts(made.doubts)
 
 
 def _summary(made: "Baseline") -> dict[str, Any]:

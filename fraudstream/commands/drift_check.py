@@ -1,7 +1,7 @@
 """``fraudstream drift check``: the tests of the monitor, once, over a file."""
 
 import sys
-from enum import StrEnum
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -21,14 +21,10 @@ if TYPE_CHECKING:
 # XGBoost and SciPy take two seconds to load; `fraudstream --help` should not wait for them.
 # ruff: noqa: PLC0415
 
-SETTINGS = ("store", "store_endpoint")
-
-
-class Span(StrEnum):
-    """The windows that traffic is judged in."""
-
-    PANE = "10m"
-    DAY = "24h"
+SETTINGS = (
+    *("store", "store_endpoint", "drift_unit", "drift_alarms"),
+    *("drift_pane_minutes", "drift_window_minutes", "drift_hop_minutes"),
+)
 
 
 def check(
@@ -44,12 +40,16 @@ def check(
     card: Annotated[
         str | None, typer.Option(help="Column with the card, for how many rows belong to one.", show_default=False)
     ] = None,
-    scale: Annotated[Span, typer.Option(help="How much traffic the rows are of.")] = Span.DAY,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="How much traffic the rows are of: 10m, or 24h unless windows are set to other lengths."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Judge the rows of a file against a baseline, once. Exits 1 on an alarm, or where there are too few rows to say.
 
-    The rule is that of the monitor: one false alarm in 90 days is expected where nothing drifts.
+    The rule is that of the monitor with these settings, and its windows are: one false alarm in 90 days is expected
+    where nothing drifts.
 
     fraudstream drift check --baseline model --data today.parquet
     """
@@ -57,10 +57,14 @@ def check(
 
     from drift.alarm import Severity
     from drift.check import check as judge
-    from drift.detect import Rule
-    from drift.windows import SCALES
+    from drift.rule import rule_of
     from models.artifact import check_features
 
+    rule = rule_of(settings)
+    of = next((each for each in rule.scales if each.name == scale), None if scale else rule.scales[-1])
+    if of is None:
+        names = " or ".join(each.name for each in rule.scales)
+        raise typer.BadParameter(f"windows are of {names}, not of {scale}", param_hint="--scale")
     expected = load_baseline(settings, baseline)
     features = [profile.name for profile in expected.features]
     with local_copy(data, settings.store_endpoint) as path:
@@ -71,18 +75,17 @@ def check(
         check_features(loaded.manifest, features, model)
         scores = loaded.score(rows.frame[list(loaded.features)].to_numpy(np.float32))
         review_at = loaded.policy.review_at
-    of = next(each for each in SCALES if each.name == scale)
-    report = judge(rows, expected, of, Rule(), scores, review_at, card)
-    _tell(report, expected, as_json=as_json)
+    report = judge(rows, expected, of, rule, scores, review_at, card)
+    _tell(report, expected, expected.doubts_at([of]), as_json=as_json)
     raise typer.Exit(int(report.severity is not Severity.OK))
 
 
-def _tell(report: "DriftReport", expected: "Baseline", *, as_json: bool) -> None:
+def _tell(report: "DriftReport", expected: "Baseline", doubts: Sequence[str], *, as_json: bool) -> None:
     from drift.report import to_record
     from fraudstream.drift_table import tests_table
 
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(to_record(report) | {"doubts": expected.doubts}) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.encode(to_record(report) | {"doubts": doubts}) + b"\n")
         return
     console = Console()
     against = f"{report.rows:,} rows against the baseline of {expected.name}@{expected.version}"
@@ -92,4 +95,4 @@ def _tell(report: "DriftReport", expected: "Baseline", *, as_json: bool) -> None
     else:
         found = "too few to say anything"
     console.print(f"{against}: {found}", highlight=False, soft_wrap=True)
-    tell_doubts(expected)
+    tell_doubts(doubts)

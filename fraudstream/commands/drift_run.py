@@ -26,6 +26,7 @@ SETTINGS = (
     ),
     *("input_topic", "samples_topic", "drift_topic", "retrain_topic", "delivery"),
     *("drift_baselines", "model", "challenger", "store", "store_endpoint", "drift_unit", "drift_alarms"),
+    *("drift_pane_minutes", "drift_window_minutes", "drift_hop_minutes"),
     *("metrics_host", "drift_metrics_port", "log_format", "log_level", "stop_seconds"),
 )
 

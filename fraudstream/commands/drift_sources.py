@@ -1,6 +1,7 @@
 """Where the commands of drift find a baseline, and how they voice a doubt."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,9 @@ def load_baseline(settings: WorkerSettings, name: str) -> "Baseline":
     return from_bytes(read_file(location, settings.store_endpoint, MOST_BYTES), location)
 
 
-def tell_doubts(baseline: "Baseline") -> None:
-    """Say why alarms against the baseline may be false."""
-    for doubt in baseline.doubts:
+def tell_doubts(doubts: Iterable[str]) -> None:
+    """Say why alarms against a baseline may be false."""
+    for doubt in doubts:
         warn(doubt)
 
 
