@@ -1,5 +1,5 @@
 # The worker, the monitor and every other command of fraudstream; what it needs comes from requirements.lock alone.
-FROM python:3.13.9-slim-bookworm AS build
+FROM python:3.11.14-slim-bookworm AS build
 RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
 ENV UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 WORKDIR /build
@@ -17,7 +17,7 @@ RUN uv venv /opt/hatch \
     && /opt/hatch/bin/python -m hatchling build -t wheel \
     && uv pip install --python /opt/fraudstream --no-deps dist/*.whl
 
-FROM python:3.13.9-slim-bookworm
+FROM python:3.11.14-slim-bookworm
 ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="fraudstream" \
@@ -25,7 +25,7 @@ LABEL org.opencontainers.image.title="fraudstream" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="python:3.13.9-slim-bookworm"
+      org.opencontainers.image.base.name="python:3.11.14-slim-bookworm"
 RUN groupadd --system --gid 10001 fraudstream \
     && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin fraudstream
 COPY --from=build /opt/fraudstream /opt/fraudstream
