@@ -324,6 +324,8 @@ class Loop:
         self._moved(numbers)
         self._due &= self._assigned
         self._stopped &= self._assigned
+        if self._until is not None:
+            self._until.forget(numbers)
         if self._prepared is not None:
             self._prepared, self._rewind_due = None, True
         log.info("revoked", partitions=sorted(numbers))

@@ -535,6 +535,20 @@ def test_the_end_of_a_partition_that_was_just_lost_is_not_committed():
     assert log.committed_offsets[1] == 0
 
 
+def test_a_stop_that_was_reached_by_a_member_that_is_fenced_is_not_committed_before_its_records():
+    log = Log(3)
+    log.tells_ends = True
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=0, until=Until({0: 3}), batch_size=8)
+    taken = [*log.consume(8, 0), Message(error=KafkaError(KafkaError.FENCED_INSTANCE_ID, "injected"))]
+    log.poll = lambda _timeout: taken.pop(0)
+    log.consume = lambda _most, _timeout: taken
+
+    loop.run_once()
+
+    assert (loop.assigned, publisher.published, log.committed_offsets) == (set(), [], {0: 0})
+
+
 def test_a_partition_that_comes_back_is_read_to_its_stop():
     log = Log(3)
     log.tells_ends = True
