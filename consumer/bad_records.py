@@ -44,8 +44,7 @@ class BadRecords:
 
     def _before(self, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the records taken last do not come again with these."""
-        before = np.ones(len(self._bad), np.bool_)
-        for partition in np.unique(self._partitions).tolist():
-            begin = offsets[partitions == partition].min(initial=np.iinfo(np.int64).max)
-            before &= (self._partitions != partition) | (self._offsets < begin)
-        return before
+        begin = np.full(max(partitions.max(initial=0), self._partitions.max(initial=0)) + 1, np.iinfo(np.int64).max)
+        # Offsets of a partition grow: backwards, the first of them is written last, and stays.
+        begin[partitions[::-1]] = offsets[::-1]
+        return self._offsets < begin[self._partitions]

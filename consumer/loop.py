@@ -17,7 +17,7 @@ from consumer.places import Places
 from consumer.records import RecordBatch
 from consumer.settings import Start
 from consumer.until import Until
-from schemas.errors import ConfigurationError, NotPermittedError
+from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 
 log = structlog.get_logger()
 
@@ -275,7 +275,7 @@ class Loop:
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise ConfigurationError(f"topic {self._topic} does not exist any more")
         if is_fatal(error):
-            raise KafkaException(error)
+            raise FraudstreamError(f"the consumer of {self._topic} is done for ({error.name()}: {error.str()})")
         log.warning("consumer_error", code=error.name(), reason=error.str())
 
     def _join_anew(self) -> None:
@@ -324,6 +324,8 @@ class Loop:
         self._moved(numbers)
         self._due &= self._assigned
         self._stopped &= self._assigned
+        if self._until is not None:
+            self._until.forget(numbers)
         if self._prepared is not None:
             self._prepared, self._rewind_due = None, True
         log.info("revoked", partitions=sorted(numbers))

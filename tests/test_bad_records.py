@@ -58,6 +58,17 @@ def test_what_comes_again_after_a_rewind_counts_once():
         stream.check("x", partition=1, first=10)
 
 
+def test_of_a_batch_of_several_partitions_each_counts_from_its_first_record():
+    records = BadRecords(limit=6, share=1.0)
+    partitions, offsets = np.array([1, 0, 1, 0], np.int32), np.array([7, 2, 8, 3])
+
+    for _ in range(3):
+        records.check(partitions, offsets, np.ones(4, np.bool_))
+    records.check(partitions[:1], offsets[:1] + 2, np.ones(1, np.bool_))
+    with pytest.raises(TooManyBadRecordsError, match="6 of 6"):
+        records.check(partitions[1:2], offsets[1:2] + 2, np.ones(1, np.bool_))
+
+
 def test_the_share_says_how_many_of_them_must_be_bad():
     stream = Stream(limit=10, share=0.8)
 

@@ -170,7 +170,7 @@ def test_nobody_but_those_who_scrape_comes_in(full):
 
 def test_what_the_settings_name_may_be_reached_at_its_port():
     settings = {
-        "bootstrap_servers": "b-1.example:9098,b-2.example:9099",
+        "bootstrap_servers": "b-1.example:9098,b-2.example:9099, kafka3",
         "schema_registry_url": "http://registry:8081/apis",
         "otlp_endpoint": "http://collector:4318",
         "sagemaker_url": "http://models.example",
@@ -179,7 +179,7 @@ def test_what_the_settings_name_may_be_reached_at_its_port():
     egress = render({"settings": settings})["NetworkPolicy", "live-fraudstream"]["spec"]["egress"]
     ports = {each["port"] for rule in egress for each in rule["ports"] if each["protocol"] == "TCP"}
 
-    assert ports == {53, 80, 443, 4318, 8081, 9098, 9099}
+    assert ports == {53, 80, 443, 4318, 8081, 9092, 9098, 9099}
 
 
 def test_prometheus_calls_the_jobs_as_the_alerts_do_and_finds_their_port(full):

@@ -12,7 +12,7 @@ from consumer.fences import Fences
 from consumer.loop import Loop
 from consumer.settings import Start
 from consumer.until import Until
-from schemas.errors import ConfigurationError, NotPermittedError
+from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
 
 
 class Log:
@@ -457,6 +457,15 @@ def test_a_member_that_was_fenced_is_replaced_and_reads_on_and_at_the_third_time
     assert publisher.published == log.records[0]
 
 
+def test_a_consumer_that_is_done_for_ends_the_run_with_a_sentence():
+    log = Log(2)
+    loop = run(log, Publisher(log), rounds=1)
+    log.errors = [KafkaError(KafkaError._FATAL, "injected")]
+
+    with pytest.raises(FraudstreamError, match=r"the consumer of \w+ is done for \(_FATAL: injected\)"):
+        loop.run_once()
+
+
 def test_a_passing_error_is_noted_and_the_stream_goes_on():
     log = Log(2)
     publisher = Publisher(log)
@@ -533,6 +542,20 @@ def test_the_end_of_a_partition_that_was_just_lost_is_not_committed():
         loop.run_once()
 
     assert log.committed_offsets[1] == 0
+
+
+def test_a_stop_that_was_reached_by_a_member_that_is_fenced_is_not_committed_before_its_records():
+    log = Log(3)
+    log.tells_ends = True
+    publisher = Publisher(log)
+    loop = run(log, publisher, rounds=0, until=Until({0: 3}), batch_size=8)
+    taken = [*log.consume(8, 0), Message(error=KafkaError(KafkaError.FENCED_INSTANCE_ID, "injected"))]
+    log.poll = lambda _timeout: taken.pop(0)
+    log.consume = lambda _most, _timeout: taken
+
+    loop.run_once()
+
+    assert (loop.assigned, publisher.published, log.committed_offsets) == (set(), [], {0: 0})
 
 
 def test_a_partition_that_comes_back_is_read_to_its_stop():

@@ -31,7 +31,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- /* Where the settings send worker and monitor, as a list in JSON: all brokers, and every address that is set. */ -}}
 {{- $ports := list -}}
 {{- range splitList "," .Values.settings.bootstrap_servers -}}
-{{- $ports = append $ports (regexFind "[0-9]+$" (trim .) | default "9092") -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" (trim .) | trimPrefix ":" | default "9092") -}}
 {{- end -}}
 {{- range $name := list "schema_registry_url" "store_endpoint" "sagemaker_url" "otlp_endpoint" -}}
 {{- with get $.Values.settings $name -}}
