@@ -128,7 +128,8 @@ class Soak:
             self._rate = rate or self._capacity / 2
             self._run(self._load(self._rate))
         except FraudstreamError as error:
-            problems.append(str(error))
+            # What follows is the end of a log, with the paths of this machine.
+            problems.append(str(error).splitlines()[0].partition("; ")[0])
             with suppress(FraudstreamError):
                 self._audit()
         self.lives = self._census.close()
