@@ -18,7 +18,8 @@ from pathlib import Path
 from schemas.errors import ConfigurationError, FraudstreamError
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache"
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
+"""Who dies while it starts is noticed at once; on a starved machine a broker was seen to need more than a minute."""
 
 # Linux kills the server when the process that started it dies, however it dies; elsewhere atexit has to do. The
 # request survives exec. If the parent died before it was made, nobody would ever answer it: hence the comparison.

@@ -23,7 +23,7 @@ ABORTED_EVERY = 8
 """Before one burst of so many the same number of records is published in a transaction that aborts."""
 _SECONDS = 30.0
 # No scenario takes its broker away for longer.
-_PATIENT = {"message.timeout.ms": 180_000}
+_PATIENT = {"message.timeout.ms": 400_000}
 
 
 class Loader(threading.Thread):

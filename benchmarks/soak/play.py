@@ -51,14 +51,14 @@ Tell = Callable[[str, float], None]
 class Soaked:
     """What came of a run: ``faults`` and the exit codes of workers that ``ended`` by themselves are counted.
 
-    ``rate`` is in records a second, as asked for; ``capacity`` was measured before it, None where a rate was given.
+    ``rate`` is in records a second, as asked for; ``capacity``, likewise, was measured before.
     ``problems`` say why it is not clean beside what the ``verdicts`` complain of.
     """
 
     seconds: float
     warm_seconds: float
     rate: float
-    capacity: float | None
+    capacity: float
     records: int
     faults: dict[str, int]
     ended: dict[int, int]
@@ -112,7 +112,7 @@ class Soak:
         self._auditor = Auditor(stage)
         self._census = Census(self._living)
         self._rate = 0.0
-        self._capacity: float | None = None
+        self._capacity = 0.0
         self.faults: list[tuple[float, str]] = []
         """When (s), and what."""
         self.lives: list[Life] = []
@@ -124,12 +124,12 @@ class Soak:
         try:
             self._stage.crew.start(*NAMES)
             self._stage.wait_for_owners(len(NAMES))
-            if rate is None:
-                rate = self._half_of_capacity()
-            self._rate = rate
-            self._run(self._load(rate))
+            self._capacity = self._measured_capacity()
+            self._rate = rate or self._capacity / 2
+            self._run(self._load(self._rate))
         except FraudstreamError as error:
-            problems.append(str(error))
+            # What follows is the end of a log, with the paths of this machine.
+            problems.append(str(error).splitlines()[0].partition("; ")[0])
             with suppress(FraudstreamError):
                 self._audit()
         self.lives = self._census.close()
@@ -161,16 +161,19 @@ class Soak:
         loader.start()
         return loader
 
-    def _half_of_capacity(self) -> float:
-        """Half of what the workers commit in a second while a loader sends all it can, which is then decided."""
+    def _measured_capacity(self) -> float:
+        """Records a second that the workers commit while a loader sends all it can; then the rest is decided.
+
+        With that all buffers have been as full as they get: what they take is not mistaken for growth later.
+        """
         loader = self._load(None)
         self._stage.hold(CAPACITY_SECONDS / 3)
         began, before = time.monotonic(), self._stage.done()
         self._stage.hold(CAPACITY_SECONDS)
-        self._capacity = (self._stage.done() - before) / (time.monotonic() - began)
+        capacity = (self._stage.done() - before) / (time.monotonic() - began)
         loader.close()
         self._stage.wait(lambda: self._stage.done() >= loader.sent, "that what was sent at once is decided")
-        return self._capacity / 2
+        return capacity
 
     def _run(self, loader: Steady) -> None:
         stage, faults = self._stage, self._strikes()

@@ -28,9 +28,9 @@ def table(soaked: Soaked) -> Table:
 def sentences(soaked: Soaked) -> Iterator[str]:
     """What is said beside the table."""
     faults = "; ".join(f"{what}, {count} times" for what, count in soaked.faults.items())
-    half = "" if soaked.capacity is None else f", half of a capacity of {soaked.capacity:,.0f}"
     yield (
-        f"{soaked.seconds / HOUR:.2f} hours, {soaked.records:,} records at {soaked.rate:,.0f} a second{half}; "
+        f"{soaked.seconds / HOUR:.2f} hours, {soaked.records:,} records at {soaked.rate:,.0f} a second "
+        f"(in the first minute the workers did {soaked.capacity:,.0f}); "
         f"the first {soaked.warm_seconds / MINUTE:.1f} minutes of each process are not looked at"
     )
     yield f"faults: {faults or 'none'}"
