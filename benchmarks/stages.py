@@ -20,13 +20,14 @@ from consumer.decide import Arm, Rollout
 from consumer.delivery import produce
 from consumer.in_force import InForce
 from consumer.loading import load_rollout
+from consumer.memory import spare_the_collector
 from consumer.metrics import WorkerMetrics
 from consumer.records import RecordBatch
 from consumer.serving import Serving
 from consumer.settings import WorkerSettings
 from consumer.topics import Cluster
 from consumer.wire import decision_encoder, sample_encoder, transaction_reader
-from consumer.worker import Scoring, spare_the_collector
+from consumer.worker import Scoring
 from models.scorer import Scorer
 from schemas.columns import Columns
 from schemas.framing import RecordReader
