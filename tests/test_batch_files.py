@@ -322,8 +322,8 @@ def test_a_file_three_times_as_long_takes_the_same_memory(data, decider, monkeyp
     monkeypatch.setattr(tables, "CHUNK_ROWS", 300)
     monkeypatch.setattr(tables, "_CSV_BLOCK", 2**16)
     monkeypatch.setattr(tables, "_BUFFER", 2**12)
-    for times in (6, 18):
-        table = pa.concat_tables([data] * times)  # 60 chunks at least, so that all that is held at a time is full
+    for times in (4, 12):
+        table = pa.concat_tables([data] * times)  # 40 chunks at least, so that all that is held at a time is full
         if kind == "csv":
             pv.write_csv(table, tmp_path / f"{times}.csv")
         else:
@@ -332,7 +332,7 @@ def test_a_file_three_times_as_long_takes_the_same_memory(data, decider, monkeyp
     name = "{}.csv" if kind == "csv" else "{}.parquet"
 
     shorter, longer = (
-        peak(lambda times=times: score(tmp_path / name.format(times), tmp_path / "out", decider)) for times in (6, 18)
+        peak(lambda times=times: score(tmp_path / name.format(times), tmp_path / "out", decider)) for times in (4, 12)
     )
 
     assert longer < 1.25 * shorter

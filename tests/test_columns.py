@@ -203,7 +203,7 @@ NESTED = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(batches(NESTED), st.randoms(use_true_random=False))
 def test_nested_fields_are_walked_over_without_disturbing_the_flat_ones(batch, chance):
     schema, records = batch
