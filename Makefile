@@ -6,15 +6,14 @@ KILLS := 25
 EVENTS := 100000
 RECORDS := 1000000
 HOURS := 2
+SECONDS := 600
 
 SITE := .cache/site
 LOCKS := requirements.lock docs/requirements.lock deploy/mlflow/requirements.lock
 # What is installed, where bandit looks.
 PACKAGES := consumer producer models drift schemas deploy fraudstream
-.PHONY: help demo up down test lint docs dist audit-dependencies bench bench-drift chaos faults fuzz soak kafka kafka-stop
-.PHONY: dashboards lock clean
-SECONDS := 600
-.PHONY: help demo test lint bench bench-drift bench-sagemaker outage chaos kafka kafka-stop lock clean
+.PHONY: help demo up down test lint docs dist audit-dependencies bench bench-drift bench-sagemaker outage chaos faults
+.PHONY: fuzz soak kafka kafka-stop dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made

@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from consumer.delivery import Delivery, Outbox, Place, PublishError, TooLargeError
 from consumer.faults import is_fatal, is_fenced_member, refused
+from consumer.memory import FreeMemory
 from consumer.places import Places
 from consumer.records import RecordBatch
 from consumer.settings import Start
@@ -68,6 +69,7 @@ class Loop:
         self._until = until
         self._moved = moved
         self._observe = observe
+        self._free_memory = FreeMemory()
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._prepared: _Prepared | None = None
         self._rewind_due = False
@@ -107,6 +109,7 @@ class Loop:
 
         Where little is waiting the batch is published at once: overlapped, it would wait for the next one to be taken.
         """
+        self._free_memory.give_back()
         if self._due:
             self._settle()
         started = time.perf_counter()

@@ -22,7 +22,7 @@ from consumer.health import HealthServer
 from consumer.in_force import InForce
 from consumer.in_hand import InHand
 from consumer.loop import Loop
-from consumer.memory import FreeMemory, spare_the_collector
+from consumer.memory import spare_the_collector
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.pinned import Pinned
 from consumer.quarantine import Careful, Hand, read_apart
@@ -254,7 +254,6 @@ class Worker:
             observe=self.metrics.observe_times,
         )
         self._beat = time.monotonic()
-        self._free_memory = FreeMemory()
         self._stopping = stopping
         self._plan = plan
         self._columnar = True
@@ -328,7 +327,6 @@ class Worker:
                     "they were decided again; begin one of another name"
                 )
             self._observe_loop()
-            self._free_memory.give_back()
 
     def _hold(self, error: FraudstreamError, seconds: float) -> None:
         """Keep the place and ask again soon: it is not the fault of the records."""

@@ -10,7 +10,6 @@ from consumer.clients import consumer_properties, make_client, producer_maker
 from consumer.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from consumer.health import HealthServer
 from consumer.loop import Loop
-from consumer.memory import FreeMemory
 from consumer.settings import Delivery as DeliveryMode
 from consumer.settings import Start, WorkerSettings
 from consumer.stopping import Stopping
@@ -89,7 +88,6 @@ class DriftMonitor:
             start=Start.EARLIEST,
         )
         self._beat = time.monotonic()
-        self._free_memory = FreeMemory()
         self._stopping = stopping
 
     def _member(self) -> Consumer:
@@ -121,7 +119,6 @@ class DriftMonitor:
             self._beat = time.monotonic()
             try:
                 self._look()
-                self._free_memory.give_back()
             except (BrokerUnavailableError, StoreUnavailableError) as error:
                 log.warning("unavailable", reason=str(error))
                 self._loop.rewind()
