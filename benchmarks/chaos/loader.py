@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.bed import PREFIX
 from producer.encode import encode_avro
 from producer.publish import Pace, Publisher, send_at_pace
-from producer.transactions import TransactionSource
+from producer.transactions import Transactions, TransactionSource
 
 BURST = 250
 SPOILT_EVERY = 100
@@ -80,7 +80,7 @@ class Loader(threading.Thread):
             return min(BURST, self._gate - self.sent)
 
     def _publish(self, size: int) -> None:
-        self._publisher.send(*_records(self._source, self.sent, size, SPOILT_EVERY))
+        self._publisher.send(*_records(self._source.stretch(self.sent, size), self.sent, SPOILT_EVERY))
         self._publisher.flush(_SECONDS)
         self.sent += size
 
@@ -103,7 +103,8 @@ class Loader(threading.Thread):
 class Steady(threading.Thread):
     """A thread that publishes records from number ``first`` on at a rate, or as fast as it can, until it is closed.
 
-    ``sent`` is the number of the next record. One of ``spoilt_every`` is cut short; None: none is.
+    ``sent`` is the number of the next record. One of ``spoilt_every`` is cut short; None: none is. ``happening_at``
+    makes of the times at which n records are due (s) those of their events, int64 in ms; without it the data tell them.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Steady(threading.Thread):
         *,
         first: int = 0,
         spoilt_every: int | None = SPOILT_EVERY,
+        happening_at: Callable[[NDArray[np.float64]], NDArray[np.int64]] | None = None,
     ) -> None:
         super().__init__(name="loader", daemon=True)
         self.sent = first
@@ -123,6 +125,7 @@ class Steady(threading.Thread):
         self._source = source
         self._rate = rate
         self._spoilt_every = spoilt_every
+        self._happening_at = happening_at
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -139,16 +142,16 @@ class Steady(threading.Thread):
             self.failure = error
 
     def _send(self, _first: int, due: NDArray[np.float64]) -> None:
-        self._publisher.send(*_records(self._source, self.sent, len(due), self._spoilt_every))
+        rows = self._source.stretch(self.sent, len(due))
+        if self._happening_at is not None:
+            rows = rows.happening_at(self._happening_at(due))
+        self._publisher.send(*_records(rows, self.sent, self._spoilt_every))
         self.sent += len(due)
 
 
-def _records(
-    source: TransactionSource, first: int, size: int, spoilt_every: int | None
-) -> tuple[list[bytes], list[bytes]]:
-    """The keys and the values of records ``first`` to ``first + size - 1``."""
-    rows = source.stretch(first, size)
+def _records(rows: Transactions, first: int, spoilt_every: int | None) -> tuple[list[bytes], list[bytes]]:
+    """The keys and the values of n rows, which are the records from number ``first`` on."""
     values = encode_avro(rows, PREFIX)
-    for row in range(-first % spoilt_every, size, spoilt_every) if spoilt_every else ():
+    for row in range(-first % spoilt_every, len(rows), spoilt_every) if spoilt_every else ():
         values[row] = values[row][:-3]
     return rows.card_id.tolist(), values

@@ -10,6 +10,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.chaos.crew import Worker
 from benchmarks.chaos.judge import audited
 from benchmarks.chaos.loader import Steady
@@ -18,6 +21,7 @@ from benchmarks.chaos.stage import LOGS, PARTITIONS, Setting, Stage
 from benchmarks.soak.census import Census
 from benchmarks.soak.judge import Life, Verdict, judge
 from deploy.jvm import Server
+from producer.transactions import SEPTEMBER_2013
 from schemas.errors import FraudstreamError
 
 SURVIVOR, VICTIM = 0, 1
@@ -32,6 +36,11 @@ LONGEST_WARM_SECONDS = 900.0
 ASLEEP_SECONDS = 15.0
 """Longer than a session of these workers (10 s)."""
 CAPACITY_SECONDS = 20.0
+EVENT_SPEED = 480
+"""Seconds that pass between events for one that passes: a day, the longest window of the monitor, in three minutes.
+
+So its windows have long been full when it is looked at, and it tells of a pane more than once a second.
+"""
 AUDITED_AT_ONCE = 1_000_000
 """Records of a stretch: they must have been audited before the topics' retention takes them."""
 OVERLAP = 10_000
@@ -51,7 +60,7 @@ Tell = Callable[[str, float], None]
 class Soaked:
     """What came of a run: ``faults`` and the exit codes of workers that ``ended`` by themselves are counted.
 
-    ``rate`` is in records a second, as asked for; ``capacity``, likewise, was measured before.
+    ``rate`` is in records a second, as asked for; ``capacity``, likewise, is what was sent, decided and audited before.
     ``problems`` say why it is not clean beside what the ``verdicts`` complain of.
     """
 
@@ -108,6 +117,7 @@ class Soak:
         self._monitor = monitor
         self._seconds = seconds
         self._tell = tell
+        self._began = time.time()
         self._warm_seconds = min(LONGEST_WARM_SECONDS, seconds / 5)
         self._auditor = Auditor(stage)
         self._census = Census(self._living)
@@ -157,23 +167,26 @@ class Soak:
 
     def _load(self, rate: float | None) -> Steady:
         stage, topic = self._stage, self._stage.settings.input_topic
-        loader = Steady(stage.connection.properties, topic, self._setting.source, rate, first=stage.done())
+        properties, source = stage.connection.properties, self._setting.source
+        loader = Steady(properties, topic, source, rate, first=stage.done(), happening_at=self._hastened)
         loader.start()
         return loader
 
+    def _hastened(self, due: NDArray[np.float64]) -> NDArray[np.int64]:
+        return SEPTEMBER_2013 + np.rint((due - self._began) * 1000 * EVENT_SPEED).astype(np.int64)
+
     def _measured_capacity(self) -> float:
-        """Records a second that the workers commit while a loader sends all it can; then the rest is decided.
+        """Records a second that are sent as fast as can be, decided and then audited: whoever soaks does all of it.
 
         With that all buffers have been as full as they get: what they take is not mistaken for growth later.
         """
+        began = time.monotonic()
         loader = self._load(None)
-        self._stage.hold(CAPACITY_SECONDS / 3)
-        began, before = time.monotonic(), self._stage.done()
         self._stage.hold(CAPACITY_SECONDS)
-        capacity = (self._stage.done() - before) / (time.monotonic() - began)
         loader.close()
         self._stage.wait(lambda: self._stage.done() >= loader.sent, "that what was sent at once is decided")
-        return capacity
+        self._audit()
+        return loader.sent / (time.monotonic() - began)
 
     def _run(self, loader: Steady) -> None:
         stage, faults = self._stage, self._strikes()

@@ -30,7 +30,7 @@ def sentences(soaked: Soaked) -> Iterator[str]:
     faults = "; ".join(f"{what}, {count} times" for what, count in soaked.faults.items())
     yield (
         f"{soaked.seconds / HOUR:.2f} hours, {soaked.records:,} records at {soaked.rate:,.0f} a second "
-        f"(in the first minute the workers did {soaked.capacity:,.0f}); "
+        f"(as fast as can be {soaked.capacity:,.0f} were sent, decided and audited); "
         f"the first {soaked.warm_seconds / MINUTE:.1f} minutes of each process are not looked at"
     )
     yield f"faults: {faults or 'none'}"
