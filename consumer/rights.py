@@ -8,9 +8,18 @@ from confluent_kafka.admin import AdminClient
 
 from consumer.faults import refused
 from consumer.patience import patiently
+from consumer.settings import WorkerSettings
 
 Operations = frozenset[str] | None
 """The names of what is allowed, such as READ; None where the brokers do not tell."""
+
+
+def needed(settings: WorkerSettings) -> dict[str, tuple[str, ...]]:
+    """What a worker must be allowed to do with each topic, by the setting that names it."""
+    recall = ("READ",) if settings.duplicate_window_seconds else ()
+    samples = {"samples_topic": ("WRITE",)} if settings.sample_rate else {}
+    outputs = {"decisions_topic": ("WRITE", *recall), "dead_letters_topic": ("WRITE",), **samples}
+    return {"input_topic": ("READ",), **outputs}
 
 
 def on_topics(admin: AdminClient, topics: Sequence[str], seconds: float) -> dict[str, Operations]:

@@ -48,15 +48,12 @@ class Cluster:
         Raises as ``topics`` does where none answers.
         """
         self._all_topics()  # without an answer to this, each right would be waited for in vain
-        needed = [("input_topic", "READ"), ("decisions_topic", "WRITE"), ("dead_letters_topic", "WRITE")]
-        if self._settings.duplicate_window_seconds:
-            needed.append(("decisions_topic", "READ"))
-        if self._settings.sample_rate:
-            needed.append(("samples_topic", "WRITE"))
-        names = {setting: str(getattr(self._settings, setting)) for setting, _ in needed}
+        needed = rights.needed(self._settings)
+        names = {setting: str(getattr(self._settings, setting)) for setting in needed}
         allowed = rights.on_topics(self._admin, list(names.values()), ANSWER_SECONDS)
-        for setting, operation in needed:
-            self._check(setting, f"topic {names[setting]}", operation, allowed[names[setting]])
+        for setting, operations in needed.items():
+            for operation in operations:
+                self._check(setting, f"topic {names[setting]}", operation, allowed[names[setting]])
         group = self._settings.group
         self._check("group", f"group {group}", "READ", rights.on_group(self._admin, group, ANSWER_SECONDS))
 

@@ -30,7 +30,7 @@ def verdicts(findings):
     ],
 )
 def test_a_topic_is_as_good_as_its_partitions_and_replicas(given, verdict, told):
-    finding, _ = topic_findings("input_topic", topic(**given), "READ")
+    finding, _ = topic_findings("input_topic", topic(**given), ["READ"])
 
     assert finding.verdict is verdict
     assert told in finding.told

@@ -1,7 +1,7 @@
 """Ask the brokers about themselves, the topics and our rights, and try a transaction that leaves nothing behind."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import confluent_kafka
@@ -21,7 +21,6 @@ NEW_TOPIC_SECONDS = 1.0
 PROBE_AGE_MS = 300_000
 """The probe bears an old time, so that the marker of the brokers after it is the latest there is."""
 _QUIET: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
-TOPICS = {"input_topic": "READ", "decisions_topic": "WRITE", "dead_letters_topic": "WRITE", "samples_topic": "WRITE"}
 
 
 class Cluster:
@@ -42,15 +41,13 @@ class Cluster:
         yield brokers
         if brokers.verdict is Verdict.WRONG:
             return
-        needed = [each for each in TOPICS if each != "samples_topic" or self._settings.sample_rate]
+        needed = rights.needed(self._settings)
         topics = {setting: self._topic(getattr(self._settings, setting)) for setting in needed}
         for setting, topic in topics.items():
             if isinstance(topic, Topic):
-                yield from topic_findings(setting, topic, TOPICS[setting])
-                if setting == "decisions_topic" and self._settings.duplicate_window_seconds:
-                    yield right("topic", topic.name, "READ", topic.operations)
+                yield from topic_findings(setting, topic, needed[setting])
             else:
-                yield self._missing(setting, topic)
+                yield self._missing(setting, topic, needed[setting])
         yield self._group()
         there = {setting: topic for setting, topic in topics.items() if isinstance(topic, Topic)}
         if len(there) == len(topics):
@@ -92,10 +89,10 @@ class Cluster:
             operations=rights.on_topics(self._admin, [name], ANSWER_SECONDS)[name],
         )
 
-    def _missing(self, setting: str, error: KafkaError) -> Finding:
+    def _missing(self, setting: str, error: KafkaError, operations: Sequence[str]) -> Finding:
         name = getattr(self._settings, setting)
         if refused(error):  # whoever may read or write a topic may also see it
-            return right("topic", name, TOPICS[setting], frozenset())
+            return right("topic", name, operations[0], frozenset())
         advice = "create it, or start the worker with --create-topics if it is an output"
         return Finding(setting, Verdict.WRONG, f"topic {name} does not exist", advice)
 

@@ -1,6 +1,6 @@
 """Decide from what was seen of a cluster what is good, what is doubtful and what is wrong, and what to do about it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,8 +42,8 @@ class Topic:
     operations: frozenset[str] | None
 
 
-def topic_findings(setting: str, topic: Topic, operation: str) -> Iterator[Finding]:
-    """What is to be said of a topic to which a worker must be allowed ``operation``."""
+def topic_findings(setting: str, topic: Topic, operations: Iterable[str]) -> Iterator[Finding]:
+    """What is to be said of a topic with which a worker must be allowed ``operations``."""
     told = f"{topic.name}: {topic.partitions} partitions, {topic.replicas} replicas"
     if topic.leaderless:
         advice = "start the brokers that hold them; nothing is read or written there until then"
@@ -56,7 +56,8 @@ def topic_findings(setting: str, topic: Topic, operation: str) -> Iterator[Findi
         yield Finding(setting, Verdict.DOUBTFUL, f"{told}: with the disk of one broker it is lost", advice)
     else:
         yield Finding(setting, Verdict.GOOD, told)
-    yield right("topic", topic.name, operation, topic.operations)
+    for operation in operations:
+        yield right("topic", topic.name, operation, topic.operations)
 
 
 def right(kind: str, name: str, operation: str, operations: frozenset[str] | None) -> Finding:
