@@ -23,7 +23,7 @@ from schemas.errors import FraudstreamError
 from schemas.flatten import flatten
 from schemas.framing import RecordReader, confluent
 from schemas.load import load
-from schemas.registry import PinnedSchemas
+from schemas.sources import PinnedSchemas
 
 READ = 10_000
 DEADLINE_SECONDS = 60.0

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from schemas import framing
 from schemas.load import load
-from schemas.registry import PinnedSchemas
+from schemas.sources import PinnedSchemas
 
 BATCHES = (1, 70, 500, 2_000, 10_000)
 MISSING = (0.0, 0.01, 0.2)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.settings import Format, WorkerSettings
+from consumer.wire import registry_client
 from schemas import framing
 from schemas.columns import BytesColumn, Columns, NumberColumn, Reason
 from schemas.compile import compile_decoder
@@ -17,7 +18,7 @@ from schemas.decision import place_of
 from schemas.flatten import flatten
 from schemas.framing import AvroReader, RecordReader
 from schemas.load import load
-from schemas.registry import PinnedSchemas, RegistryClient, SchemaSource
+from schemas.sources import PinnedSchemas, SchemaSource
 
 _TEXTS = (
     "transaction_id",
@@ -96,8 +97,7 @@ def avro_reader(settings: WorkerSettings, fields: Sequence[str]) -> RecordReader
         return AvroReader(framing.SINGLE_OBJECT_MAGIC, len(prefix), known, lambda _head: None)
     source: SchemaSource = PinnedSchemas({settings.output_schema_id: load("decision")})
     if settings.schema_registry_url is not None:
-        subjects = [f"{settings.decisions_topic}-value"]
-        source = RegistryClient(settings.schema_registry_url, subjects, settings.schema_registry)
+        source = registry_client(settings, [f"{settings.decisions_topic}-value"])
     return framing.confluent(_Flattened(source), fields, ours)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consumer.decide import Bounds, Decider, Reasons, Roles, Rollout, check_roles
 from consumer.sampling import Batch, sample
@@ -12,21 +12,24 @@ from models.routing import SAMPLING_SALT_ID
 from schemas import decision, feature_sample, framing
 from schemas.errors import ConfigurationError
 from schemas.load import load, load_file
-from schemas.registry import PinnedSchemas, RegistryClient
+from schemas.sources import PinnedSchemas, SchemaSource
+
+if TYPE_CHECKING:
+    from schemas.registry import RegistryClient
 
 TRANSACTION_SCHEMA_ID = 1
 """Confluent schema id of the shipped transaction schema where no registry gives one."""
 
 
-def schema_source(settings: WorkerSettings) -> RegistryClient | None:
+def schema_source(settings: WorkerSettings) -> "RegistryClient | None":
     """The Schema Registry that knows the schemas of the input; None where they stand in files."""
     if settings.input_format is not Format.CONFLUENT or settings.schema_registry_url is None:
         return None
-    return _registry(settings, settings.schema_subjects or [f"{settings.input_topic}-value"])
+    return registry_client(settings, settings.schema_subjects or [f"{settings.input_topic}-value"])
 
 
 def transaction_reader(
-    settings: WorkerSettings, features: Sequence[str], source: RegistryClient | None = None
+    settings: WorkerSettings, features: Sequence[str], source: SchemaSource | None = None
 ) -> framing.RecordReader:
     """A reader of payloads into the columns that the worker needs. A ``source`` that was used already knows more.
 
@@ -94,7 +97,7 @@ def decision_encoder(settings: WorkerSettings) -> Callable[[decision.Decisions],
     schema_id = settings.output_schema_id
     if settings.schema_registry_url is not None:
         subject = f"{settings.decisions_topic}-value"
-        schema_id = _registry(settings, [subject]).register(subject, schema)
+        schema_id = registry_client(settings, [subject]).register(subject, schema)
     return partial(decision.encode, prefix=framing.confluent_prefix(schema_id))
 
 
@@ -109,6 +112,9 @@ def sample_encoder(settings: WorkerSettings) -> Callable[[Batch], bytes] | None:
     return (lambda batch: feature_sample.encode(sample(batch, rate))) if rate else None
 
 
-def _registry(settings: WorkerSettings, subjects: Sequence[str]) -> RegistryClient:
+def registry_client(settings: WorkerSettings, subjects: Sequence[str]) -> "RegistryClient":
+    """The schemas of these subjects in the registry of the settings, which have one."""
+    from schemas.registry import RegistryClient  # noqa: PLC0415 - slow to load, and many have no registry
+
     assert settings.schema_registry_url is not None
     return RegistryClient(settings.schema_registry_url, subjects, settings.schema_registry)

@@ -42,7 +42,7 @@ from models.scorer import ScorerUnavailableError
 from schemas.columns import Columns
 from schemas.decision import Decisions
 from schemas.errors import ConfigurationError, FraudstreamError
-from schemas.registry import RegistryUnavailableError
+from schemas.sources import RegistryUnavailableError
 
 log = structlog.get_logger()
 

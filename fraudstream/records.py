@@ -9,12 +9,12 @@ import fastavro
 import msgspec
 
 from consumer.settings import WorkerSettings
-from consumer.wire import TRANSACTION_SCHEMA_ID
+from consumer.wire import TRANSACTION_SCHEMA_ID, registry_client
 from schemas.errors import InvalidRecordError
 from schemas.flat import parse
 from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, single_object_prefix
 from schemas.load import load, load_file
-from schemas.registry import PinnedSchemas, RegistryClient, SchemaSource
+from schemas.sources import PinnedSchemas, SchemaSource
 
 SHIPPED = (
     "transaction",
@@ -32,8 +32,7 @@ LABEL_SCHEMA_ID = 3
 def schemas_of(settings: WorkerSettings, topic: str, given: Mapping[int, Mapping[str, Any]]) -> SchemaSource:
     """Where the schemas of ``topic`` are found: the registry of the settings, else those pinned there or ``given``."""
     if settings.schema_registry_url is not None:
-        subjects = list(dict.fromkeys([f"{topic}-value", *settings.schema_subjects]))
-        return RegistryClient(settings.schema_registry_url, subjects, settings.schema_registry)
+        return registry_client(settings, list(dict.fromkeys([f"{topic}-value", *settings.schema_subjects])))
     shipped = {TRANSACTION_SCHEMA_ID: "transaction", settings.output_schema_id: "decision", LABEL_SCHEMA_ID: "label"}
     pinned: dict[int, Mapping[str, Any]] = {number: load(name) for number, name in shipped.items()}
     pinned |= {number: load_file(path) for number, path in settings.input_schema_ids.items()}

@@ -13,7 +13,7 @@ from schemas.compile import Decoder, compile_decoder
 from schemas.flat import parse
 from schemas.json_rows import JsonReader
 from schemas.merge import merge
-from schemas.registry import SchemaSource
+from schemas.sources import SchemaSource
 
 CONFLUENT_MAGIC = b"\x00"
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"

@@ -1,18 +1,21 @@
-"""Find the schema that a Confluent schema id stands for, in pinned files or in a Schema Registry."""
+"""Find the schema that a Confluent schema id stands for in a Schema Registry.
+
+Its client takes a third of a second to import: whoever can do without a registry should not have to wait for it.
+"""
 
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from operator import methodcaller
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 
-from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
+from schemas.errors import ConfigurationError, NotPermittedError
 from schemas.secrets import without_credentials
+from schemas.sources import RegistryUnavailableError
 
 LARGEST_ID = (1 << 32) - 1
 _MOST_UNKNOWN = 10_000
@@ -23,35 +26,6 @@ _TRIES = 3
 
 _CLIENT = {"timeout": 5, "max.retries": 2, "retries.wait.ms": 100, "retries.max.wait.ms": 500}
 _NUMBERS = {"timeout", "max.retries", "retries.wait.ms", "retries.max.wait.ms", "cache.capacity"}
-
-
-class RegistryUnavailableError(FraudstreamError):
-    """Catch this to wait and ask again: the registry does not answer, and no record is at fault."""
-
-
-class SchemaSource(Protocol):
-    """Knows which schema a Confluent schema id stands for."""
-
-    def schema(self, schema_id: int) -> Mapping[str, Any] | None:
-        """The schema of this id, None if there is none that may be used."""
-
-    def known(self) -> Mapping[int, Mapping[str, Any]]:
-        """The schemas that can be had before a record is read, by id."""
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedSchemas:
-    """Schemas by id, where there is no registry."""
-
-    schemas: Mapping[int, Mapping[str, Any]]
-
-    def schema(self, schema_id: int) -> Mapping[str, Any] | None:
-        """The schema of this id, None if it is not pinned."""
-        return self.schemas.get(schema_id)
-
-    def known(self) -> Mapping[int, Mapping[str, Any]]:
-        """All of them."""
-        return self.schemas
 
 
 class RegistryClient:

@@ -28,7 +28,7 @@ from schemas.columns import Reason
 from schemas.decision import to_records
 from schemas.errors import ConfigurationError
 from schemas.load import load
-from schemas.registry import RegistryUnavailableError
+from schemas.sources import RegistryUnavailableError
 
 SCHEMA = load("transaction")
 RECORD = {"transaction_id": "tx-1", "card_id": "card", "event_time": NOW, "amount": 9.5, "V1": 0.25, "V2": 1.0}

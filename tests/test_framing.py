@@ -14,7 +14,7 @@ from schemas import framing
 from schemas.columns import Reason
 from schemas.errors import ConfigurationError
 from schemas.load import load, load_file
-from schemas.registry import PinnedSchemas
+from schemas.sources import PinnedSchemas
 
 OLD = {
     "type": "record",

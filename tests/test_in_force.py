@@ -22,7 +22,7 @@ from consumer.worker import Scoring
 from models.routing import Experiment, single, two_way
 from schemas.decision import Lineage, encode_json
 from schemas.framing import confluent
-from schemas.registry import PinnedSchemas
+from schemas.sources import PinnedSchemas
 
 SETTINGS = WorkerSettings(input_format="json")
 NOW = 1_700_000_000_000

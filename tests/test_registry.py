@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from schemas.errors import ConfigurationError, FraudstreamError, NotPermittedError
-from schemas.registry import PinnedSchemas, RegistryClient, RegistryUnavailableError
+from schemas.registry import RegistryClient
+from schemas.sources import PinnedSchemas, RegistryUnavailableError
 
 SCHEMA = {"type": "record", "name": "T", "fields": [{"name": "id", "type": "string"}]}
 QUICK = {"max.retries": "0", "timeout": "2"}

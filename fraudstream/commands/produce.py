@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from consumer.settings import Format, WorkerSettings
-from consumer.wire import TRANSACTION_SCHEMA_ID
+from consumer.wire import TRANSACTION_SCHEMA_ID, registry_client
 from fraudstream.commands.connection import Bootstrap, Config, Properties, Registry, connect, settings_of
 from fraudstream.records import LABEL_SCHEMA_ID
 from fraudstream.stopping import stop_signals
@@ -30,7 +30,6 @@ from schemas.dataset import read_dataset
 from schemas.errors import FraudstreamError
 from schemas.framing import confluent_prefix, single_object_prefix
 from schemas.load import load
-from schemas.registry import RegistryClient
 
 FLUSH_SECONDS = 60.0
 """As long as one record may take to be delivered (``message.timeout.ms`` of the publisher)."""
@@ -180,8 +179,7 @@ class _Wire:
             return single_object_prefix(schema)
         if self.settings.schema_registry_url is not None:
             subject = f"{topic}-value"
-            registry = RegistryClient(self.settings.schema_registry_url, [subject], self.settings.schema_registry)
-            schema_id = registry.register(subject, schema)
+            schema_id = registry_client(self.settings, [subject]).register(subject, schema)
         return confluent_prefix(schema_id)
 
 
