@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEATURES = tuple(f"V{number}" for number in range(1, 29))
 CARDS = 100_000
@@ -75,7 +77,7 @@ class TransactionSource:
         )
 
 
-def from_frame(frame: pd.DataFrame, start: int = SEPTEMBER_2013) -> TransactionSource:
+def from_frame(frame: "pd.DataFrame", start: int = SEPTEMBER_2013) -> TransactionSource:
     """The source of a frame with ``time`` (s), ``amount``, ``is_fraud`` and those of V1 to V28 that it has.
 
     Times count from ``start``, unless they are dates already: seconds since 1970. Raises ConfigurationError where

@@ -17,7 +17,6 @@ from fraudstream.commands.points import moment
 from fraudstream.commands.store import load_model
 from fraudstream.stored_file import local_copy, write_file
 from models.manifest import SIGNATURE_FILE
-from schemas.dataset import read_dataset
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from drift.period import Period
     from models.model import Model
 
-# XGBoost and SciPy take two seconds to load; `fraudstream --help` should not wait for them.
+# XGBoost, SciPy and pandas take two seconds to load; `fraudstream --help` should not wait for them.
 # ruff: noqa: PLC0415
 
 SETTINGS = (
@@ -120,6 +119,7 @@ def _trained_on(
     card: str | None,
 ) -> "Period":
     from drift.model_baseline import training_period
+    from schemas.dataset import read_dataset
 
     with local_copy(data, endpoint) as path:
         dataset = read_dataset(path, **columns, features=model.features, legitimate_kept=legitimate_kept)

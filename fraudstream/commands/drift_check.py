@@ -12,7 +12,6 @@ from consumer.settings import WorkerSettings
 from fraudstream.commands.drift_sources import load_baseline, tell_doubts
 from fraudstream.commands.store import load_model
 from fraudstream.stored_file import local_copy
-from schemas.dataset import read_rows
 
 if TYPE_CHECKING:
     from drift.baseline import Baseline
@@ -59,6 +58,7 @@ def check(
     from drift.check import check as judge
     from drift.rule import rule_of
     from models.artifact import check_features
+    from schemas.dataset import read_rows
 
     rule = rule_of(settings)
     of = next((each for each in rule.scales if each.name == scale), None if scale else rule.scales[-1])

@@ -24,7 +24,6 @@ from fraudstream.commands.store import (
 from models.manifest import Manifest
 from models.registry import Registry, Version
 from producer import sample_path
-from schemas.dataset import read_dataset
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -136,6 +135,7 @@ def compare(
     """
     from models.compare import compare as compare_models
     from models.comparison import page, tables
+    from schemas.dataset import read_dataset
 
     path = data or sample_path()
     with trusted_models(store_settings(config, store, store_endpoint)) as trusted:

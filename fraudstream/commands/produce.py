@@ -26,7 +26,6 @@ from producer.encode import encode_avro, encode_json
 from producer.labels import Label, LabelSimulator, avro_label_encoder, encode_label_json
 from producer.publish import Pace, Publisher, send_at_pace
 from producer.transactions import SEPTEMBER_2013, Transactions, TransactionSource, from_frame
-from schemas.dataset import read_dataset
 from schemas.errors import FraudstreamError
 from schemas.framing import confluent_prefix, single_object_prefix
 from schemas.load import load
@@ -83,6 +82,8 @@ def produce(
 
     fraudstream produce --rate 5000 --topic transactions --create-topics
     """
+    from schemas.dataset import read_dataset  # noqa: PLC0415 - pandas takes a second to load
+
     pace_rate = _rate(rate)
     settings = settings_of(config, bootstrap_servers, kafka, schema_registry_url)
     source = from_frame(read_dataset(data or sample_path()).frame, SEPTEMBER_2013)

@@ -11,10 +11,10 @@ from fraudstream.commands.bars import reading_bars
 from fraudstream.commands.connection import connect
 from fraudstream.commands.points import moment
 from fraudstream.stored_file import local_copy
-from schemas.dataset import Dataset, read_dataset
 
 if TYPE_CHECKING:
     from drift.retrain import Request
+    from schemas.dataset import Dataset
 
 USUAL_DAYS = 30
 """How far before the end of the window that alarmed the labelled one begins."""
@@ -37,7 +37,7 @@ class Sources:
 class Window:
     """The labelled window; ``card`` names the column with the card, if there is one."""
 
-    dataset: Dataset
+    dataset: "Dataset"
     source: str
     card: str | None
 
@@ -46,9 +46,10 @@ def labelled_window(
     settings: WorkerSettings, request: "Request", sources: Sources, features: tuple[str, ...]
 ) -> Window:
     """What a model with these features is trained on again. Raises ConfigurationError where there is nothing."""
-    # SciPy takes a second to load; only who trains waits for it.
+    # SciPy and pandas take a second to load; only who trains waits for them.
     from drift.windows import DAY  # noqa: PLC0415
     from fraudstream.labelled import CARD, LabelledTraffic, Period  # noqa: PLC0415
+    from schemas.dataset import read_dataset  # noqa: PLC0415
 
     if sources.data is not None:
         with local_copy(sources.data, settings.store_endpoint) as path:

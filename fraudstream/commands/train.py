@@ -11,7 +11,6 @@ from rich.console import Console
 from fraudstream.commands.bars import boosting_bar
 from models.manifest import Combine, Manifest
 from producer import sample_path
-from schemas.dataset import read_dataset
 from schemas.errors import ConfigurationError
 
 
@@ -58,11 +57,12 @@ def train(
 
     fraudstream train --out model
     """
-    # XGBoost and scikit-learn take two seconds to load; `fraudstream --help` should not wait for them.
+    # XGBoost, scikit-learn and pandas take two seconds to load; `fraudstream --help` should not wait for them.
     from drift.model_baseline import train_with_baseline  # noqa: PLC0415
     from models.report import table  # noqa: PLC0415
     from models.tracking import Tracking  # noqa: PLC0415
     from models.train import TrainingSettings  # noqa: PLC0415
+    from schemas.dataset import read_dataset  # noqa: PLC0415
 
     tracking = Tracking(mlflow) if mlflow else None
     settings = TrainingSettings(
