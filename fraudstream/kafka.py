@@ -1,7 +1,6 @@
 """Connect a command to Kafka: what is wrong is said in one sentence, and soon."""
 
 import time
-import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -34,7 +33,7 @@ class Connection:
 
     def reader(
         self,
-        group: str | None = None,
+        group: str,
         *,
         given: Mapping[str, str] = NO_SETTINGS,
         isolation: str = "read_committed",
@@ -42,11 +41,12 @@ class Connection:
     ) -> Consumer:
         """A consumer that joins no group, commits nothing by itself and is told where partitions end.
 
-        It may ask what ``group`` has committed. ``given`` is what only consumers were given.
+        librdkafka asks for the coordinator of ``group`` in any case, which takes DESCRIBE on it; what the group has
+        committed may be asked for. ``given`` is what only consumers were given.
         Raises ConfigurationError for a property that librdkafka does not know.
         """
         ours = {
-            "group.id": group or f"fraudstream-{uuid.uuid4().hex}",  # librdkafka asks for one in any case
+            "group.id": group,
             "enable.auto.commit": False,
             "isolation.level": isolation,
             "enable.partition.eof": True,

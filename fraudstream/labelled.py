@@ -22,6 +22,7 @@ from drift.windows import Timing
 from fraudstream.kafka import Connection, sentence
 from fraudstream.reading import read
 from fraudstream.records import RecordReader, schemas_of
+from fraudstream.retraining import group_of
 from schemas.columns import BytesColumn, Columns, Reason
 from schemas.dataset import Dataset
 from schemas.errors import ConfigurationError, InvalidRecordError
@@ -103,7 +104,7 @@ class LabelledTraffic:
 
     def of(self, period: Period, tell: Tell) -> Labelled:
         """What there is of the period. Raises ConfigurationError where that is nothing, and as ``read`` does."""
-        with closing(self._connection.reader()) as consumer:
+        with closing(self._connection.reader(group_of(self._settings))) as consumer:
             labels = self._labels(consumer, period, tell)
             end = _end(period, labels)
             taken, seen, parts = set[bytes](), 0, list[pd.DataFrame]()

@@ -34,7 +34,7 @@ def find(connection: Connection, settings: WorkerSettings, identity: UUID) -> Or
     outputs = connection.partitions(settings.decisions_topic)
     if partition not in inputs:
         raise FraudstreamError(f"decision {identity}: topic {settings.input_topic} has no partition {partition}")
-    with closing(connection.reader(given=settings.consumer_kafka)) as consumer:
+    with closing(connection.reader(settings.group, given=settings.consumer_kafka)) as consumer:
         transaction = _record_at(consumer, settings.input_topic, partition, offset)
         # Where the counts agree, the worker keeps a decision in the partition of its transaction.
         candidates = [partition] if len(inputs) == len(outputs) else outputs

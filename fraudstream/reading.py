@@ -26,7 +26,7 @@ def read(consumer: Consumer, topic: str, spans: Sequence[Span], moved: Callable[
 def everything(connection: Connection, settings: WorkerSettings, topic: str) -> Iterator[Message]:
     """All committed records of the topic. Raises what ``Connection.partitions`` raises."""
     partitions = connection.partitions(topic)
-    with closing(connection.reader(given=settings.consumer_kafka)) as consumer:
+    with closing(connection.reader(settings.group, given=settings.consumer_kafka)) as consumer:
         consumer.assign([TopicPartition(topic, each, BEGINNING) for each in partitions])
         yield from to_the_end(consumer, len(partitions))
 
@@ -45,4 +45,5 @@ def to_the_end(consumer: Consumer, partitions: int, *, follow: bool = False) -> 
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its only name
                 ended.add(message.partition())
             elif not error.retriable():
-                raise sentence(error, f"topic {message.topic()} cannot be read")
+                topic = message.topic()  # of what is wrong with the group it is none
+                raise sentence(error, "group" if topic is None else f"topic {topic} cannot be read")

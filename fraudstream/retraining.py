@@ -26,6 +26,11 @@ class Waiting:
     problem: str = ""
 
 
+def group_of(settings: WorkerSettings) -> str:
+    """The group of those who train again; its rights are all that they have on a group."""
+    return f"{settings.group}.retrain"
+
+
 class Requests:
     """The requests on ``retrain_topic``. What is done stands in the committed offsets of a group of its own.
 
@@ -36,7 +41,7 @@ class Requests:
     def __init__(self, connection: Connection, settings: WorkerSettings) -> None:
         self._connection = connection
         self.topic = settings.retrain_topic
-        self.group = f"{settings.group}.retrain"
+        self.group = group_of(settings)
 
     def waiting(self) -> list[Waiting]:
         """All that is not done, per partition the oldest first. Raises as ``Connection.partitions`` and ``read`` do."""

@@ -32,7 +32,7 @@ def sampled_traffic(
     seen = SampledPeriod(topic, *model, start, end)
     lead = Timing().lead
     intake = Intake(settings.input_topic, lead)
-    with closing(connection.reader()) as consumer:
+    with closing(connection.reader(settings.group)) as consumer:
         try:
             # No event is believed that is further ahead of the clock; but it may be sampled any time afterwards.
             stretches = spans(consumer, topic, connection.partitions(topic), Moment(start - lead), Extreme.END)

@@ -17,7 +17,7 @@ MAKERS = {
     "producer": lambda given: producer_maker(WorkerSettings(kafka=QUIET, producer_kafka=given))({}),
     "admin client": lambda given: admin_client(WorkerSettings(kafka=QUIET | given)),
     "connection": lambda given: Connection("127.0.0.1:1", given),
-    "consumer of a command": lambda given: Connection("127.0.0.1:1", {}).reader(given=given),
+    "consumer of a command": lambda given: Connection("127.0.0.1:1", {}).reader("g", given=given),
     "publisher": lambda given: Publisher(QUIET | given, "topic"),
 }
 

@@ -1,12 +1,16 @@
 """The documentation says what the code does, and every link in it leads somewhere."""
 
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from confluent_kafka import Consumer
 from prometheus_client import CollectorRegistry
 
+from consumer.clients import consumer_properties, make_client
 from consumer.metrics import WorkerMetrics
 from consumer.settings import WorkerSettings
 from deploy.site_pages import ROOT_PAGES, moved
@@ -14,6 +18,7 @@ from drift.metrics import MonitorMetrics
 from fraudstream.reference.__main__ import PAGES
 from fraudstream.reference.settings_page import SECTIONS
 from schemas.load import load
+from schemas.registry import RegistryClient
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -78,6 +83,26 @@ def test_a_page_of_the_root_links_from_the_site_what_is_in_it_and_names_the_rest
     assert moved(page) == (
         "[a](drift.md#b), [CHANGELOG.md](CHANGELOG.md), NOTICE, [c](https://example.org/docs/d), [e](#f)"
     )
+
+
+def test_the_settings_for_encryption_are_taken_by_the_clients_as_they_stand(tmp_path):
+    page = (ROOT / "docs" / "security.md").read_text().replace("/etc/fraudstream/files", str(tmp_path))
+    files = ["-keyout", tmp_path / "client.key", "-out", tmp_path / "client.pem"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a", *files],
+        check=True,
+        capture_output=True,
+    )
+    (tmp_path / "ca.pem").write_bytes((tmp_path / "client.pem").read_bytes())
+    with_certificate, with_password = map(
+        tomllib.loads, re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    )
+    with_password["kafka"]["sasl.password"] = "secret"
+
+    for told in (with_certificate, with_password):
+        settings = WorkerSettings(**{"bootstrap_servers": "broker-1:9093", **told})
+        make_client(Consumer, {**consumer_properties(settings), "log_level": 0}).close()
+    RegistryClient(with_certificate["schema_registry_url"], [], with_certificate["schema_registry"])
 
 
 def test_every_metric_that_a_page_names_is_told_under_that_name():

@@ -27,7 +27,7 @@ FILES = {path.name: path.read_text() for path in sorted(MODULE.glob("*.tf"))}
 BLOCKS = [
     block for text in FILES.values() for block in re.findall(r"^\w[^\n]*\{\n.*?^}$", text, re.MULTILINE | re.DOTALL)
 ]
-OUTPUTS = ("kafka", "kafka_arn", "told", "figures", "transactional_prefix")
+OUTPUTS = ("kafka", "kafka_actions", "kafka_arn", "operator", "told", "figures", "transactional_prefix")
 RESOURCE = re.compile(r"(?<![\w.\"])(data\.)?(aws_\w+)\.(\w+)")
 ATTRIBUTE = re.compile(r"(?<![\w.\"])(?:data\.)?aws_\w+\.\w+(?:\[[^\]]*\])*\.\w+")
 PARSED = [hcl2.loads(text) for text in FILES.values()]
@@ -208,6 +208,26 @@ def test_a_role_may_do_on_kafka_what_docs_security_says_and_no_more(computed):
         "transactions": [f"{ids}.drift.*"],
     }
     assert computed["kafka_arn"]["transactions"] == "arn:aws:kafka:eu-central-1:1:transactional-id/live/u-1"
+
+
+def test_who_is_on_call_reads_all_topics_and_sees_the_group(computed):
+    settings = WorkerSettings()
+    topics = {getattr(settings, name) for name in WorkerSettings.model_fields if name.endswith("_topic")}
+
+    assert set(computed["operator"]["read"]) == topics | {f"{settings.dead_letters_topic}.redriven", "fraud.labels"}
+    assert computed["operator"]["groups"] == [settings.group]
+
+
+def test_docs_security_names_the_actions_of_each_right(computed):
+    page = (ROOT / "docs/security.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [A-Z]{4,} on [^|]+ \| ([^;|]+)[^|]* \|$", page, re.MULTILINE)
+    policies = "".join(FILES[name] for name in ("iam.tf", "operator.tf"))
+
+    assert {kind: re.findall(r"`(\w+)`", actions) for kind, actions in rows} == computed["kafka_actions"]
+    for action in set(re.findall(r'"((?:s3|kms):[A-Z]\w+)"', policies)):
+        assert f"`{action}`" in page
+    for action in set(re.findall(r'"kafka-cluster:(\w+)"', policies)):
+        assert f"`{action}`" in page
 
 
 def test_what_raises_an_alarm_is_what_the_log_says(computed):

@@ -1,16 +1,49 @@
 """A collector is told each batch once, with links to the traces of its records, and holds up nobody."""
 
+import json
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import test_bad_input
+from confluent_kafka import Message
 from otlp_collector import running_collector
 
 from consumer.records import RecordBatch
 from consumer.tracing import MOST_LINKS, Tracing
 from deploy.jvm import free_ports
+
+STARTED = """
+import json, sys
+from consumer import worker
+from consumer.settings import WorkerSettings
+
+class Enough(Exception): ...
+
+def modules(**settings):
+    try:
+        worker.Worker(WorkerSettings(store=".", **settings), None)
+    except Enough:
+        return sum(name.startswith("opentelemetry") for name in sys.modules)
+
+def cluster(settings):
+    raise Enough
+
+worker.Cluster = cluster
+print(json.dumps([modules(), modules(otlp_endpoint="http://127.0.0.1:1")]))
+"""
+"""Starts a worker as far as the brokers, without a collector and with one: how many modules of the SDK are loaded."""
+
+
+class Unread(Message):
+    """A record of which nobody shall read the headers."""
+
+    def headers(self):
+        raise AssertionError("the headers were read")
 
 
 def parent(number):
@@ -91,3 +124,22 @@ def test_a_collector_that_is_away_is_not_waited_for_and_said_in_one_line(capsys)
     told = capsys.readouterr()
     assert "traces_not_sent" in told.out + told.err
     assert "Traceback" not in told.out + told.err
+
+
+def test_without_a_collector_nothing_of_the_sdk_is_loaded():
+    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, timeout=60, check=True)
+
+    without, with_one = json.loads(done.stdout)
+    assert without == 0
+    assert with_one > 0
+
+
+def test_without_a_collector_no_header_of_a_record_that_is_decided_is_read():
+    process = test_bad_input.scoring(input_format="json")
+    records = test_bad_input.batch(test_bad_input.GOOD_JSON)
+    unread = Unread(topic=records.topic, partition=0, offset=0, value=records.values[0], timestamp=(1, 0))
+
+    outbox = process(replace(records, messages=[unread]))
+    outbox.on_published()
+
+    assert [len(messages.messages) for messages in outbox.messages] == [1]

@@ -121,7 +121,7 @@ def _messages(
 ) -> Iterator[Message]:
     """The records of a topic from ``start`` on: for ever, or until every partition has been read to its end."""
     # An offset that retention has passed: what is left is shown.
-    with closing(connection.reader(given=settings.consumer_kafka, reset="earliest")) as consumer:
+    with closing(connection.reader(settings.group, given=settings.consumer_kafka, reset="earliest")) as consumer:
         consumer.assign(_starts(consumer, topic, partitions, start))
         yield from to_the_end(consumer, len(partitions), follow=follow)
 
