@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from consumer.decide import Verdict
 from consumer.serving import Serving
 from consumer.waiting import Waiting
+from schemas.columns import Reason
 from schemas.decision import Outcome
 
 LATENCY_SECONDS = (
@@ -142,6 +143,7 @@ class WorkerMetrics:
         gauge("clock_timestamp_seconds", "The time that this machine believes it is.").set_function(clock)
         ProcessCollector(registry=registry)
         self.assigned = gauge("assigned_partitions", "Partitions that this worker owns.")
+        self.input_partitions = gauge("input_partitions", "Partitions of the input topic, whoever owns them.")
         self.stopped = gauge(
             "stopped_partitions", "Partitions that stand still: the offset to go on from is not in the topic."
         )
@@ -207,6 +209,7 @@ class WorkerMetrics:
         self._shadows: set[str] = set()
         for part in ("rollout", "variant", "shadow"):
             self.load_failures.labels(part)
+        self.dead_letters.labels("decode", Reason.KILLED_THE_PROCESS.name)
         for name in (*(outcome.name.lower() for outcome in Outcome), "dead_letter", "duplicate"):
             self.outcomes.labels(name)
 
@@ -293,8 +296,9 @@ class WorkerMetrics:
             self._waiting.decided(partition, broker_time)
 
     def observe_statistics(self, text: str, topic: str) -> None:
-        """Take the lag against the last stable offset from librdkafka's statistics (STATISTICS.md)."""
+        """Take partitions and their lag against the last stable offset from librdkafka's statistics (STATISTICS.md)."""
         partitions: dict[str, Any] = json.loads(text).get("topics", {}).get(topic, {}).get("partitions", {})
+        self.input_partitions.set(sum(int(name) >= 0 for name in partitions))  # -1 is librdkafka's own
         for name, partition in partitions.items():
             if partition.get("fetch_state") == "active" and partition["ls_offset"] >= 0:
                 position = max(partition["app_offset"], partition["committed_offset"], partition["lo_offset"])

@@ -22,6 +22,7 @@ from deploy.observability.tools import alertmanager as how_to_start_it
 from schemas.errors import ConfigurationError
 
 OURS = PROMETHEUS.parent / "alertmanager"
+SITE = PROMETHEUS.parents[2] / "mkdocs.yml"
 SECRETS = {"slack_url": "slack", "pagerduty_key": "a-key-of-pagerduty", "smtp_password": "a-password"}
 
 
@@ -150,7 +151,10 @@ def test_who_is_told_reads_what_happened_and_where_to_read_on(program, outside, 
     assert set(slack) == {"#fraud-on-call", "#fraud-models", "#fraud-alerts"}
     assert slack["#fraud-on-call"]["title"] == "[FIRING 1] FraudstreamHalted"
     assert "FraudstreamHalted says this" in slack["#fraud-on-call"]["text"]
-    assert "https://docs.example.com/fraudstream/docs/runbooks.md#fraudstreamhalted" in slack["#fraud-on-call"]["text"]
+    site = yaml.safe_load(SITE.read_text())
+    assert site.get("use_directory_urls", True)  # so mkdocs puts runbooks.md at runbooks/
+    links = re.findall(r"https:\S+", slack["#fraud-on-call"]["text"])
+    assert links == ["https://docs.example.com/fraudstream/runbooks/#fraudstreamhalted"]
     (paged,) = map(json.loads, outside.to("/pagerduty"))
     assert paged["routing_key"] == SECRETS["pagerduty_key"]
     assert paged["payload"]["summary"] == "[FIRING 1] FraudstreamHalted"

@@ -57,6 +57,16 @@ def test_lag_is_counted_against_the_last_stable_offset(registry):
     assert registry.get_sample_value("fraudstream_lag_records", {"partition": "-1"}) is None
 
 
+def test_partitions_of_the_input_are_counted_whoever_owns_them(registry):
+    mine = {"fetch_state": "active", "ls_offset": -1}
+    others = {"fetch_state": "none"}
+    partitions = {"0": mine, "1": others, "2": others, "-1": others}
+
+    WorkerMetrics(registry).observe_statistics(json.dumps({"topics": {"in": {"partitions": partitions}}}), "in")
+
+    assert registry.get_sample_value("fraudstream_input_partitions") == 3
+
+
 def test_a_partition_that_went_away_has_no_lag_any_more(registry):
     metrics = WorkerMetrics(registry)
     partition = {"ls_offset": 90, "hi_offset": 100, "lo_offset": 0, "app_offset": 40, "committed_offset": 30}

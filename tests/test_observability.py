@@ -82,8 +82,9 @@ def test_promtool_takes_every_expression_of_a_dashboard(tool, tmp_path):
     assert f"{len(asked)} rules found" in checked.stdout
 
 
-def test_each_alert_fires_when_it_should_and_not_otherwise(tool):
-    tested = run(tool("promtool"), "test", "rules", *RULE_TESTS)
+@pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.stem)
+def test_each_alert_fires_when_it_should_and_not_otherwise(tool, path):
+    tested = run(tool("promtool"), "test", "rules", path)
 
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
@@ -115,10 +116,17 @@ def test_there_is_no_runbook_for_what_never_fires():
 def commands():
     blocks = re.findall(r"```sh\n(.*?)```", RUNBOOKS, re.DOTALL)
     lines = {line.split("  #")[0].strip() for block in blocks for line in block.splitlines()}
-    return sorted(line for line in lines if line.startswith("fraudstream "))
+    lines |= set(re.findall(r"^\| .* \| `(fraudstream .+)` \|$", RUNBOOKS, re.MULTILINE))
+    return sorted(lines)
 
 
-@pytest.mark.parametrize("line", commands())
+def test_a_runbook_calls_what_is_in_the_image_or_comes_with_the_machine_or_with_kafka():
+    called = {line.partition(" ")[0] for line in commands()}
+
+    assert called == {"fraudstream", "python", "timedatectl", "kafka-consumer-groups.sh"}
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("fraudstream ")])
 def test_the_commands_of_the_runbooks_exist(line):
     command, words = get_command(app), shlex.split(line)[1:]
     while hasattr(command, "commands") and words and words[0] in command.commands:

@@ -251,6 +251,7 @@ def test_what_cloudwatch_is_asked_for_is_what_a_worker_tells_it(computed, contai
 
     assert shown == {"fraudstream_broker_latency_seconds", "fraudstream_${name}_total"}
     assert {each["metric"] for each in computed["figures"].values()} <= names
+    assert computed["figures"]["fenced"]["threshold"] == 3 * sum(name.startswith("worker-") for name in containers)
     assert {"fraudstream_broker_latency_seconds", *(f"fraudstream_{name}_total" for name in counted)} <= names
     assert computed["transactional_prefix"] == settings.installation
     assert f'namespace           = "{told["Namespace"]}"' in FILES["alarms.tf"]

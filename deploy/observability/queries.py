@@ -63,6 +63,11 @@ def process(metric: str) -> str:
     return f"process_{metric}{{{_WORKER}}}"
 
 
+def monitor_process(metric: str) -> str:
+    """The same of each drift monitor."""
+    return f'process_{metric}{{job="fraudstream-monitor"}}'
+
+
 def window(metric: str, how: str = "max", by: str = "model, version, variant, scale", only: str = "") -> str:
     """A figure of the newest windows of the drift monitor, by labels."""
     matchers = f"{_WINDOW},{only}" if only else _WINDOW

@@ -125,11 +125,12 @@ locals {
       threshold   = 0
     }
     fenced = {
+      # An outage may cost each slot three: both producers and the membership.
       description = "Two processes run as one slot: each cuts the other off"
       metric      = "fraudstream_producer_fences_total"
       statistic   = "Sum"
       percentile  = null
-      threshold   = 0
+      threshold   = 3 * var.workers
     }
   }
 }

@@ -1,7 +1,7 @@
 """Show whether what is scored is still what the models were trained for."""
 
 from deploy.observability.panels import Page, graph, listing, number, states
-from deploy.observability.queries import WATCHED, WINDOWS, window
+from deploy.observability.queries import WATCHED, WINDOWS, monitor_process, window
 
 _SUBJECT = "model, version, variant, scale, subject"
 _TEST = f"{_SUBJECT}, kind"
@@ -111,6 +111,23 @@ PAGE = Page(
                 {"behind": "time() - max(fraudstream_drift_watermark_timestamp_seconds)"},
                 "s",
             ),
+        ),
+        "Processes": (
+            graph(
+                "Memory",
+                "Resident, of each monitor; it should be flat.",
+                {"{{instance}}": monitor_process("resident_memory_bytes")},
+                "bytes",
+                width=8,
+            ),
+            graph(
+                "CPU",
+                "Cores in use.",
+                {"{{instance}}": f"rate({monitor_process('cpu_seconds_total')}[$__rate_interval])"},
+                "none",
+                width=8,
+            ),
+            graph("Open files", "It should be flat.", {"{{instance}}": monitor_process("open_fds")}, width=8),
         ),
     },
 )

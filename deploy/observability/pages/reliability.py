@@ -3,6 +3,8 @@
 from deploy.observability.panels import Page, graph, number, states
 from deploy.observability.queries import CLOCK, WORKERS, increase, process, quantile, quantiles, rate, worker, workers
 
+_UNOWNED = f"clamp_min({workers('input_partitions')} - {workers('assigned_partitions', 'sum')}, 0)"
+
 PAGE = Page(
     "fraudstream-reliability",
     "fraudstream: reliability",
@@ -59,7 +61,7 @@ PAGE = Page(
             graph(
                 "Partitions by worker",
                 "A partition that nobody owns is decided by nobody.",
-                {"{{instance}}": worker("assigned_partitions")},
+                {"{{instance}}": worker("assigned_partitions"), "nobody": _UNOWNED},
                 stacked=True,
             ),
             graph(
@@ -82,7 +84,7 @@ PAGE = Page(
             ),
             graph(
                 "Fenced by another process",
-                "More than none means that two processes run as one slot, or did while one took over.",
+                "An outage may cost a slot three; more mean that two processes run as one slot.",
                 {"{{instance}}": increase("producer_fences_total")},
             ),
             graph(
