@@ -156,6 +156,7 @@ def test_what_a_task_is_given_are_settings(containers):
         settings = read_settings(None, given)
         assert settings.msk_iam_region == "eu-central-1"
         assert 30 < settings.stop_seconds < container["stopTimeout"] <= 120
+        assert settings.supervise == (container["name"] == "worker")
 
 
 def test_what_a_task_runs_is_a_command(containers):
