@@ -1,5 +1,4 @@
 PYTHON ?= python3
-UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 KILLS := 25
@@ -95,7 +94,7 @@ clean: ## remove the virtual environment and the caches
 $(VENV)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "fraudstream needs Python 3.11 or newer; say which with PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q uv==$(UV_VERSION) && touch $@
+	@$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --require-hashes -r deploy/uv.txt && touch $@
 
 $(VENV)/ready: requirements.lock pyproject.toml | $(VENV)/uv
 	@echo "Installing into $(VENV) ..." >&2
