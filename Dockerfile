@@ -1,6 +1,7 @@
 # The worker, the monitor and every other command of fraudstream; what it needs comes from requirements.lock alone.
 FROM python:3.11.14-slim-bookworm AS build
-RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
+COPY deploy/uv.txt /build/
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: -r /build/uv.txt
 ENV UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 WORKDIR /build
 COPY pyproject.toml requirements.lock ./
@@ -20,11 +21,15 @@ RUN uv venv /opt/hatch \
 FROM python:3.11.14-slim-bookworm
 ARG VERSION=dev
 ARG REVISION=unknown
+ARG SOURCE=unknown
+ARG CREATED=unknown
 LABEL org.opencontainers.image.title="fraudstream" \
       org.opencontainers.image.description="A streaming fraud-scoring worker on Kafka: every card transaction decided exactly once." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="python:3.11.14-slim-bookworm"
 RUN groupadd --system --gid 10001 fraudstream \
     && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin fraudstream
@@ -36,6 +41,7 @@ ENV PATH=/opt/fraudstream/bin:$PATH \
     HOME=/tmp \
     FRAUDSTREAM_METRICS_HOST=0.0.0.0 \
     FRAUDSTREAM_METRICS_PORT=9464 \
+    FRAUDSTREAM_DRIFT_METRICS_PORT=9564 \
     FRAUDSTREAM_LOG_FORMAT=json
 USER 10001:10001
 WORKDIR /tmp

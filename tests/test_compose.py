@@ -66,6 +66,12 @@ def test_every_variable_of_ours_is_a_setting(name):
     assert {each.removeprefix("FRAUDSTREAM_").lower() for each in variables} <= set(WorkerSettings.model_fields)
 
 
+@pytest.mark.parametrize("name", ["worker-0", "worker-1"])
+def test_a_worker_has_a_parent_that_quarantines_what_crashes_it(name):
+    assert services()[name]["command"] == ["score"]
+    assert services()[name]["environment"]["FRAUDSTREAM_SUPERVISE"] == "true"
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_docker_waits_longer_than_a_transaction_and_than_the_worker(name):
     stop = services()[name]["environment"]["FRAUDSTREAM_STOP_SECONDS"]

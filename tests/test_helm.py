@@ -1,5 +1,6 @@
 """The chart: Helm lints it, Kubernetes's schemas accept it, and each pod is its slot, at one port, with few rights."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,10 +12,17 @@ import yaml
 from composed import ROOT
 
 from consumer.clients import producer_maker
+from consumer.settings import SECRET, WorkerSettings
 from fraudstream.settings import read_settings
 
 CHART = ROOT / "deploy/helm/fraudstream"
 SCRAPED = ROOT / "deploy/observability/prometheus/prometheus.yml"
+RULES = sorted((ROOT / "deploy/observability/prometheus/rules").glob("*.yml"))
+PLACEMENT = {
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "fraud", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}},
+}
 KUBERNETES = ("1.31", "1.37")
 FULL = {
     "settings": {
@@ -30,10 +38,13 @@ FULL = {
     "image": {"repository": "registry.example/fraudstream", "digest": f"sha256:{'0' * 64}"},
     "autoscaling": {"enabled": True, "authenticationRef": "kafka"},
     "serviceMonitor": {"enabled": True},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "topics": {"create": True},
-    "worker": {"partitions": 24, "podAnnotations": {"a": "b"}, "nodeSelector": {"disk": "ssd"}},
+    "worker": {"partitions": 24, "podAnnotations": {"a": "b"}, **PLACEMENT},
+    "monitor": PLACEMENT,
 }
-OF_OTHERS = {"ScaledObject", "ServiceMonitor"}
+SECRETS = ["password", "of producers", "of a key store", "of OAuth", "of the registry"]
+OF_OTHERS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 
 
 def render(values=None):
@@ -100,6 +111,7 @@ def test_the_settings_of_the_values_are_those_of_a_worker(full, tmp_path):
 
     for name, value in FULL["settings"].items():
         assert settings.model_dump(mode="json")[name] == value
+    assert settings.supervise
 
 
 @pytest.mark.parametrize("values", [{}, FULL], ids=["plain", "full"])
@@ -137,6 +149,14 @@ def test_a_pod_has_no_root_no_capability_and_nothing_to_write_but_tmp(values):
         assert container["resources"]["limits"]["memory"]
 
 
+def test_every_pod_goes_where_the_values_send_it(full):
+    found = pods(full)
+
+    assert len(found) == 3
+    for pod in found:
+        assert {name: pod[name] for name in PLACEMENT} == PLACEMENT
+
+
 def test_secrets_are_referred_to_and_never_held(full):
     kinds = {kind for kind, _ in full}
 
@@ -168,6 +188,12 @@ def test_nobody_but_those_who_scrape_comes_in(full):
     assert render({"networkPolicy": {"scrapeFrom": []}})["NetworkPolicy", "live-fraudstream"]["spec"]["ingress"] == []
 
 
+def test_whoever_is_let_out_by_the_values_to_nowhere_still_reaches_dns_and_the_brokers():
+    egress = render({"networkPolicy": {"egress": []}})["NetworkPolicy", "live-fraudstream"]["spec"]["egress"]
+
+    assert [[each["port"] for each in rule["ports"]] for rule in egress] == [[53, 53], [9093]]
+
+
 def test_what_the_settings_name_may_be_reached_at_its_port():
     settings = {
         "bootstrap_servers": "b-1.example:9098,b-2.example:9099, kafka3",
@@ -194,6 +220,17 @@ def test_prometheus_calls_the_jobs_as_the_alerts_do_and_finds_their_port(full):
     assert relabeling["targetLabel"] == "job"
     assert jobs == {job["job_name"] for job in yaml.safe_load(SCRAPED.read_text())["scrape_configs"]}
     assert [[port["name"] for port in each["spec"]["ports"]] for each in chosen] == 2 * [[endpoint["port"]]]
+
+
+def test_the_operator_is_given_the_rules_that_are_tested(full):
+    given = {name: each for (kind, name), each in full.items() if kind == "PrometheusRule"}
+
+    assert RULES
+    assert set(given) == {f"live-fraudstream-{path.stem}" for path in RULES}
+    for path in RULES:
+        rule = given[f"live-fraudstream-{path.stem}"]
+        assert rule["spec"] == yaml.safe_load(path.read_text())
+        assert rule["metadata"]["labels"]["release"] == "prometheus"
 
 
 def as_prometheus_has_them(service):
@@ -234,17 +271,46 @@ def test_more_workers_than_partitions_are_refused(values, sentence):
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        {"producer_kafka": {"transaction.timeout.ms": "120000"}},
+        {"kafka": {"transaction.timeout.ms": "120000"}},
+        {"kafka": {"transaction.timeout.ms": "1000"}, "producer_kafka": {"transaction.timeout.ms": "55000"}},
+    ],
+    ids=["producers", "all clients", "both"],
+)
+def test_a_transaction_that_may_outlive_the_worker_is_refused(settings):
+    sentence = r"transaction.timeout.ms \(\d+\) must be below the 55 s that a worker has to end"
+    with pytest.raises(helm_python.HelmError, match=sentence):
+        render({"settings": settings})
+
+
+def test_a_name_that_the_settings_take_for_a_secret_is_refused_in_every_table():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    tables = {name for name, field in WorkerSettings.model_fields.items() if field.annotation == dict[str, str]}
+    given = schema["properties"]["settings"]["properties"]
+
+    assert schema["definitions"]["properties"]["propertyNames"]["not"] == {"pattern": f"(?i){SECRET.pattern}"}
+    assert {name for name, each in given.items() if each == {"$ref": "#/definitions/properties"}} == tables
+
+
+@pytest.mark.parametrize(
     "values",
     [
         {"worker": {"terminationGracePeriodSeconds": 30}},
         {"worker": {"replicsa": 2}},
         {"settings": {"slot": 1}},
         {"settings": {"metrics_port": 9999}},
+        {"settings": {"supervise": False}},
         {"settings": {"kafka": {"sasl.password": "secret"}}},
+        {"settings": {"producer_kafka": {"SASL.Password": "secret"}}},
+        {"settings": {"consumer_kafka": {"ssl.keystore.password": "secret"}}},
+        {"settings": {"kafka": {"sasl.oauthbearer.config": "secret"}}},
+        {"settings": {"schema_registry": {"basic.auth.user.info": "name:secret"}}},
         {"image": {"tag": "latest"}},
         {"image": {"digest": "sha256:short"}},
     ],
-    ids=["grace below a transaction", "misspelt", "slot", "port", "password", "latest", "digest"],
+    ids=["grace below a transaction", "misspelt", "slot", "port", "no parent", *SECRETS, "latest", "digest"],
 )
 def test_the_schema_refuses_values_that_cannot_be_meant(values):
     with helm_python.Chart.load(CHART) as chart, pytest.raises(helm_python.HelmError):

@@ -27,7 +27,16 @@ FILES = {path.name: path.read_text() for path in sorted(MODULE.glob("*.tf"))}
 BLOCKS = [
     block for text in FILES.values() for block in re.findall(r"^\w[^\n]*\{\n.*?^}$", text, re.MULTILINE | re.DOTALL)
 ]
-OUTPUTS = ("kafka", "kafka_actions", "kafka_arn", "operator", "told", "figures", "transactional_prefix")
+OUTPUTS = (
+    "kafka",
+    "kafka_actions",
+    "kafka_arn",
+    "operator",
+    "endpoint_arns",
+    "told",
+    "figures",
+    "transactional_prefix",
+)
 RESOURCE = re.compile(r"(?<![\w.\"])(data\.)?(aws_\w+)\.(\w+)")
 ATTRIBUTE = re.compile(r"(?<![\w.\"])(?:data\.)?aws_\w+\.\w+(?:\[[^\]]*\])*\.\w+")
 PARSED = [hcl2.loads(text) for text in FILES.values()]
@@ -41,6 +50,7 @@ GIVEN = {
     "schema_registry_url": "https://registry.example",
     "partitions": 12,
     "workers": 3,
+    "sagemaker_endpoints": ["Fraud-Live"],
 }
 
 
@@ -156,6 +166,7 @@ def test_what_a_task_is_given_are_settings(containers):
         settings = read_settings(None, given)
         assert settings.msk_iam_region == "eu-central-1"
         assert 30 < settings.stop_seconds < container["stopTimeout"] <= 120
+        assert settings.supervise == (container["name"] == "worker")
 
 
 def test_what_a_task_runs_is_a_command(containers):
@@ -197,6 +208,7 @@ def test_a_role_may_do_on_kafka_what_docs_security_says_and_no_more(computed):
         "describe": [],
         "create": [],
         "groups": [settings.group],
+        "watch": [],
         "transactions": [f"{ids}.*"],
     }
     assert kafka["monitor"] == {
@@ -205,8 +217,23 @@ def test_a_role_may_do_on_kafka_what_docs_security_says_and_no_more(computed):
         "describe": [settings.input_topic],
         "create": [],
         "groups": [own_settings(settings).group],
+        "watch": [],
         "transactions": [f"{ids}.drift.*"],
     }
+    assert kafka["job"] == {
+        "read": [
+            *(settings.input_topic, settings.decisions_topic, settings.dead_letters_topic),
+            *("fraud.labels", settings.retrain_topic),
+        ],
+        "write": [],
+        "describe": [],
+        "create": [],
+        "groups": [f"{settings.group}.retrain"],
+        "watch": [settings.group],
+        "transactions": [],
+    }
+    assert computed["kafka_arn"]["watch"] == computed["kafka_arn"]["groups"]
+    assert computed["kafka_actions"]["watch"] == ["DescribeGroup"]
     assert computed["kafka_arn"]["transactions"] == "arn:aws:kafka:eu-central-1:1:transactional-id/live/u-1"
 
 
@@ -228,6 +255,16 @@ def test_docs_security_names_the_actions_of_each_right(computed):
         assert f"`{action}`" in page
     for action in set(re.findall(r'"kafka-cluster:(\w+)"', policies)):
         assert f"`{action}`" in page
+
+
+def test_workers_may_call_the_endpoints_that_are_named_and_no_other(computed):
+    (policy,) = [block for block in BLOCKS if block.startswith('data "aws_iam_policy_document" "endpoints"')]
+
+    assert [arn.rpartition(":")[2] for arn in computed["endpoint_arns"]] == ["endpoint/fraud-live"]
+    assert re.findall(r"(?:actions|resources) += (.+)", policy) == [
+        '["sagemaker:InvokeEndpoint"]',
+        "local.endpoint_arns",
+    ]
 
 
 def test_what_raises_an_alarm_is_what_the_log_says(computed):
@@ -262,7 +299,7 @@ def test_the_jobs_of_the_example_are_commands():
     jobs = hcl2.loads((MODULE / "terraform.tfvars.example").read_text())["jobs"]
     commands = [[word.strip('"') for word in each["command"]] for each in jobs.values() if isinstance(each, dict)]
 
-    assert {" ".join(words[:2]) for words in commands} == {"drift check", "retrain --matured"}
+    assert {" ".join(words[:2]) for words in commands} == {"drift check", "retrain --matured", "audit --from"}
     for words in commands:
         takes(words)
 

@@ -26,6 +26,7 @@ locals {
       describe     = []
       create       = []
       groups       = [var.group]
+      watch        = []
       transactions = ["${local.transactional_prefix}.*"]
     }
     monitor = {
@@ -34,15 +35,19 @@ locals {
       describe     = [var.input_topic]
       create       = []
       groups       = ["${var.group}.drift"]
+      watch        = []
       transactions = ["${local.transactional_prefix}.drift.*"]
     }
-    # Retraining takes requests, transactions and labels.
+    # Retraining takes requests, transactions and labels; an audit what was decided, and how far the workers have got.
     job = {
-      read         = [var.input_topic, local.topics.labels, local.topics.retrain]
+      read = [
+        var.input_topic, local.topics.decisions, local.topics.dead_letters, local.topics.labels, local.topics.retrain,
+      ]
       write        = []
       describe     = []
       create       = []
       groups       = ["${var.group}.retrain"]
+      watch        = [var.group]
       transactions = []
     }
     topics = {
@@ -51,6 +56,7 @@ locals {
       describe     = []
       create       = concat([var.input_topic], values(local.topics))
       groups       = []
+      watch        = []
       transactions = []
     }
   }
@@ -61,6 +67,7 @@ locals {
     describe     = ["DescribeTopic"]
     create       = ["CreateTopic", "DescribeTopic"]
     groups       = ["DescribeGroup", "AlterGroup"]
+    watch        = ["DescribeGroup"]
     transactions = ["DescribeTransactionalId", "AlterTransactionalId"]
   }
 
@@ -70,6 +77,7 @@ locals {
     describe     = local.topic_arn
     create       = local.topic_arn
     groups       = local.group_arn
+    watch        = local.group_arn
     transactions = local.transaction_arn
   }
 }
@@ -160,6 +168,32 @@ data "aws_iam_policy_document" "job" {
       resources = [statement.value, "${statement.value}/*"]
     }
   }
+
+  dynamic "statement" {
+    for_each = var.data_key_arn == null ? [] : [var.data_key_arn]
+
+    content {
+      sid       = "DataKey"
+      actions   = ["kms:Decrypt"]
+      resources = [statement.value]
+    }
+  }
+}
+
+# Variants and shadows of a rollout may be at SageMaker endpoints. In ARNs their names are in lower case.
+locals {
+  endpoint_arns = [
+    for name in var.sagemaker_endpoints :
+    "arn:${data.aws_partition.this.partition}:sagemaker:${var.region}:${data.aws_caller_identity.this.account_id}:endpoint/${lower(name)}"
+  ]
+}
+
+data "aws_iam_policy_document" "endpoints" {
+  statement {
+    sid       = "Invoke"
+    actions   = ["sagemaker:InvokeEndpoint"]
+    resources = local.endpoint_arns
+  }
 }
 
 # Promoting and rolling back: for people, to be attached to the role that they assume.
@@ -202,6 +236,13 @@ resource "aws_iam_role_policy" "read_store" {
   name     = "store"
   role     = aws_iam_role.task[each.key].id
   policy   = data.aws_iam_policy_document.read_store.json
+}
+
+resource "aws_iam_role_policy" "endpoints" {
+  count  = length(var.sagemaker_endpoints) > 0 ? 1 : 0
+  name   = "endpoints"
+  role   = aws_iam_role.task["worker"].id
+  policy = data.aws_iam_policy_document.endpoints.json
 }
 
 resource "aws_iam_role_policy" "job" {

@@ -24,8 +24,13 @@ locals {
         port    = 9464 + slot
         cpu     = var.worker_cpu
         memory  = var.worker_memory
-        # Its log group turns the lines that this asks for into the metrics of alarms.tf.
-        environment = { FRAUDSTREAM_SLOT = tostring(slot), FRAUDSTREAM_EMF_SECONDS = "60" }
+        environment = {
+          FRAUDSTREAM_SLOT = tostring(slot)
+          # Its log group turns the lines that this asks for into the metrics of alarms.tf.
+          FRAUDSTREAM_EMF_SECONDS = "60"
+          # A record that crashes a worker is found and quarantined by its parent.
+          FRAUDSTREAM_SUPERVISE = "true"
+        }
       }
     },
     {

@@ -101,6 +101,18 @@ variable "data_bucket_arn" {
   default     = null
 }
 
+variable "data_key_arn" {
+  description = "The KMS key of that bucket, if it has one."
+  type        = string
+  default     = null
+}
+
+variable "sagemaker_endpoints" {
+  description = "Names of the endpoints that workers may call; none if empty."
+  type        = list(string)
+  default     = []
+}
+
 variable "lambda_image" {
   description = "The image of deploy/predict/Dockerfile, by digest; no API if unset."
   type        = string
@@ -108,7 +120,7 @@ variable "lambda_image" {
 }
 
 variable "jobs" {
-  description = "What runs by the clock (UTC), each a command of the image, such as `drift check` and a retraining."
+  description = "What runs by the clock (UTC), each a command of the image, such as `drift check`, a retraining and an `audit`."
   type = map(object({
     schedule = string
     command  = list(string)

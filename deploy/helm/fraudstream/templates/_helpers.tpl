@@ -66,6 +66,15 @@ volumes:
 {{- end }}
 {{- end -}}
 
+{{- define "fraudstream.placement" -}}
+{{- /* Where a pod may go, of the values of the worker or of the monitor; nothing where they are empty. */ -}}
+{{- range $name := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" }}
+{{- with get $ $name }}
+{{ $name }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "fraudstream.container" -}}
 image: {{ include "fraudstream.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
