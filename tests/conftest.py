@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass, replace
 
@@ -47,6 +48,10 @@ class Kafka:
         """Create the topic and return its name when clients can use it."""
         topic = NewTopic(name, partitions, 1, config=config or {})
         self.admin.create_topics([topic])[name].result(30)
+        deadline = time.monotonic() + 30
+        while self.admin.list_topics(name, timeout=10).topics[name].error is not None:  # created, and not known yet
+            assert time.monotonic() < deadline, f"no broker knows {name}"
+            time.sleep(0.02)
         return name
 
 
