@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from dataclasses import dataclass, replace
 
 import boto3
 import pytest
+import worker_stream
 from confluent_kafka.admin import AdminClient, NewTopic
 from fake_endpoint import FakeEndpoint
 from hypothesis import HealthCheck, settings
@@ -48,10 +48,7 @@ class Kafka:
         """Create the topic and return its name when clients can use it."""
         topic = NewTopic(name, partitions, 1, config=config or {})
         self.admin.create_topics([topic])[name].result(30)
-        deadline = time.monotonic() + 30
-        while self.admin.list_topics(name, timeout=10).topics[name].error is not None:  # created, and not known yet
-            assert time.monotonic() < deadline, f"no broker knows {name}"
-            time.sleep(0.02)
+        worker_stream.wait_until(lambda: self.admin.list_topics(name, timeout=10).topics[name].error is None, 30)
         return name
 
 

@@ -242,7 +242,9 @@ def test_who_is_on_call_reads_all_topics_and_sees_the_group(computed):
     topics = {getattr(settings, name) for name in WorkerSettings.model_fields if name.endswith("_topic")}
 
     assert set(computed["operator"]["read"]) == topics | {f"{settings.dead_letters_topic}.redriven", "fraud.labels"}
-    assert computed["operator"]["groups"] == [settings.group]
+    assert computed["operator"]["watch"] == [settings.group]
+    assert not any(names for kind, names in computed["operator"].items() if kind not in {"read", "watch"})
+    assert computed["operator"].keys() == computed["kafka"]["job"].keys()
 
 
 def test_docs_security_names_the_actions_of_each_right(computed):

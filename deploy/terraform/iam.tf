@@ -83,7 +83,7 @@ locals {
 }
 
 data "aws_iam_policy_document" "kafka" {
-  for_each = local.kafka
+  for_each = merge(local.kafka, { operator = local.operator })
 
   statement {
     sid       = "Cluster"

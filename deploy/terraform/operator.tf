@@ -1,33 +1,23 @@
 # Who is on call reads all topics and the store, and writes nothing: for people, to be attached to the role that they assume.
 
 locals {
+  # Who could alter the group of the workers could move its offsets.
   operator = {
-    read   = concat([var.input_topic, "${local.topics.dead_letters}.redriven"], values(local.topics))
-    groups = [var.group]
+    read         = concat([var.input_topic, "${local.topics.dead_letters}.redriven"], values(local.topics))
+    write        = []
+    describe     = []
+    create       = []
+    groups       = []
+    watch        = [var.group]
+    transactions = []
   }
 }
 
 data "aws_iam_policy_document" "operator" {
-  source_policy_documents = [data.aws_iam_policy_document.read_store.json]
-
-  statement {
-    sid       = "Cluster"
-    actions   = ["kafka-cluster:Connect", "kafka-cluster:DescribeCluster"]
-    resources = [local.cluster_arn]
-  }
-
-  statement {
-    sid       = "Read"
-    actions   = [for action in local.kafka_actions.read : "kafka-cluster:${action}"]
-    resources = [for name in local.operator.read : "${local.topic_arn}/${name}"]
-  }
-
-  # Who could alter the group of the workers could move its offsets.
-  statement {
-    sid       = "Groups"
-    actions   = ["kafka-cluster:DescribeGroup"]
-    resources = [for name in local.operator.groups : "${local.group_arn}/${name}"]
-  }
+  source_policy_documents = [
+    data.aws_iam_policy_document.read_store.json,
+    data.aws_iam_policy_document.kafka["operator"].json,
+  ]
 }
 
 resource "aws_iam_policy" "operator" {
