@@ -6,6 +6,20 @@ import time
 from collections.abc import Callable
 
 GIVE_BACK_SECONDS = 30.0
+ARENAS = 4
+_M_ARENA_MAX = -8
+
+
+def limit_arenas() -> None:
+    """Let threads share the heaps of glibc (mallopt(3)); to be called before there are any.
+
+    By default there may be eight a core, and each new thread takes one that nobody has used while there is one. Clients
+    make new threads when a broker has been away or a producer is replaced: hour after hour another heap was filled with
+    what never leaves it, 2 MB of it and more, and the process grew by 15 MB an hour. Four cost no throughput.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, ARENAS)
 
 
 def spare_the_collector() -> None:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from consumer import core_dumps
+from consumer import core_dumps, memory
 from consumer.settings import WorkerSettings
 from fraudstream import logs
 from fraudstream.commands.audit import audit
@@ -62,6 +62,7 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 the check says no, 2 usage, 77 not permitted, 78 configuration."""
     logs.guard()
     core_dumps.turn_off()
+    memory.limit_arenas()
     try:
         app()
     except FraudstreamError as error:

@@ -1,5 +1,7 @@
 import gc
 import platform
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -8,6 +10,39 @@ import pytest
 from consumer import memory
 from consumer.memory import FreeMemory
 
+HEAPS_OF_TWELVE_THREADS = """
+import ctypes
+import threading
+
+from consumer import memory
+
+{before}
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+here = threading.Barrier(13)
+
+
+def allocate():
+    libc.malloc(2_000)
+    here.wait()
+
+
+threads = [threading.Thread(target=allocate) for _ in range(12)]
+for thread in threads:
+    thread.start()
+here.wait()
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+
+on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of other allocators nothing is asked")
+
+
+def heaps(before):
+    program = HEAPS_OF_TWELVE_THREADS.format(before=before)
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    return told.count("<heap nr=")
+
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -15,6 +50,11 @@ def resident():
 
 class Node:
     pass
+
+
+@on_glibc
+def test_threads_share_a_few_heaps():
+    assert heaps("memory.limit_arenas()") == memory.ARENAS < heaps("")
 
 
 def test_what_refers_to_itself_is_collected_although_nobody_allocates():
@@ -35,7 +75,7 @@ def test_what_refers_to_itself_is_collected_although_nobody_allocates():
         gc.enable()
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators give memory back themselves")
+@on_glibc
 def test_what_lies_free_below_something_that_stays_is_given_back_but_not_again_and_again():
     now = [0.0]
     free = FreeMemory(lambda: now[0])
