@@ -24,8 +24,11 @@ from models.store import StoreUnavailableError
 
 log = structlog.get_logger()
 
-BATCH = 200
+BATCH = 50
 """Records of the sample topic at a time: each is a batch of a worker."""
+
+QUEUED = {"queued.max.messages.kbytes": 4_096}
+"""Fetched ahead, of defaults: a monitor that begins anew reads days of samples, and need not hold them all at once."""
 
 PACE_SECONDS = 0.5
 """Between two looks at a topic of which all is read: no alarm is that urgent, and each look is a transaction."""
@@ -139,4 +142,5 @@ class DriftMonitor:
 
 def own_settings(settings: WorkerSettings) -> WorkerSettings:
     """The settings of a worker as those of the monitor: a group, and so transactional ids, of its own."""
-    return settings.model_copy(update={"group": f"{settings.group}.drift"})
+    consumer = QUEUED | settings.kafka | settings.consumer_kafka
+    return settings.model_copy(update={"group": f"{settings.group}.drift", "consumer_kafka": consumer})

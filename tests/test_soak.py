@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.soak.judge import Life, judge, medians
+from benchmarks.soak.judge import Life, judge, levels
 
 WARM = 600.0
 
@@ -56,6 +56,14 @@ def test_memory_that_is_given_back_is_no_growth():
     assert judge(life(memory=during_a_fault), WARM).complaints == ()
 
 
+def test_memory_that_lies_free_until_it_is_given_back_is_no_growth_and_what_stays_is():
+    free = hours_of() * (np.arange(1800) % 15)
+    kept = 2 * hours_of()
+
+    assert judge(life(memory=10 * free), WARM).complaints == ()
+    assert judge(life(memory=10 * free + kept), WARM).complaints != ()
+
+
 @pytest.mark.parametrize(("kind", "what"), [("files", "open files"), ("threads", "threads")])
 def test_one_that_is_left_open_every_quarter_of_an_hour_is_found(kind, what):
     left_open = np.floor(hours_of() * 4)
@@ -80,10 +88,12 @@ def test_a_short_life_is_not_judged_however_it_grows():
     assert verdict.most_memory > 500
 
 
-def test_medians_are_those_of_each_minute_that_has_samples():
-    at = np.array([0.0, 10, 50, 130, 150])
+def test_levels_are_those_of_each_minute_that_has_samples():
+    at, values = np.array([0.0, 10, 50, 130, 150]), np.array([1.0, 9, 2, 5, 7])
 
-    times, values = medians(at, np.array([1.0, 9, 2, 5, 7]))
+    times, medians = levels(at, values, np.median)
+    _, least = levels(at, values, np.min)
 
     assert times.tolist() == [10, 140]
-    assert values.tolist() == [2, 6]
+    assert medians.tolist() == [2, 6]
+    assert least.tolist() == [1, 5]

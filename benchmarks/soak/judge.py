@@ -1,6 +1,6 @@
 """Judge from samples of one process whether its memory, threads and open files grow."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,9 @@ LEAST_SECONDS = 600.0
 """Of so much of a life there must be samples after its warm-up: a slope over less is mostly noise."""
 MEMORY_BAR = 1.0
 """MB an hour."""
+
+Level = Callable[[NDArray[np.float64]], np.float64]
+"""What stands for all values of a stretch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,12 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How a figure of a life moves: its medians at the first and the last, and its slope an hour.
+    """How a figure of a life moves from minute to minute: its first level, its last, and its slope an hour.
 
-    The slope is that of Theil and Sen (the median of the slopes between all pairs of minutes), which neither a moment
-    nor a quarter of all minutes can move; ``low`` to ``high`` is its interval of 95 %.
+    The level of a minute is its median, and for memory its least: that is seen just after the allocator gave back what
+    nobody uses. A leak raises the least as well; what lies free until the next time does not. The slope is that of
+    Theil and Sen (the median of the slopes between all pairs of minutes), which neither a moment nor a quarter of all
+    minutes can move; ``low`` to ``high`` is its interval of 95 %.
     """
 
     first: float
@@ -91,20 +96,24 @@ def judge(life: Life, warm_seconds: float) -> Verdict:
     lived, most = life.seconds / HOUR, float(life.memory.max())
     if warm.seconds < LEAST_SECONDS:
         return Verdict(life.name, lived, 0.0, most)
-    trends = (_trend(warm.at, values) for values in (warm.memory, warm.threads, warm.files))
-    return Verdict(life.name, lived, warm.seconds / HOUR, most, *trends)
+    memory = _trend(warm.at, warm.memory, np.min)
+    threads, files = (_trend(warm.at, counts, np.median) for counts in (warm.threads, warm.files))
+    return Verdict(life.name, lived, warm.seconds / HOUR, most, memory, threads, files)
 
 
-def medians(
-    at: NDArray[np.float64], values: NDArray[np.float64], seconds: float = MINUTE
+def levels(
+    at: NDArray[np.float64],
+    values: NDArray[np.float64],
+    level: Level,
+    seconds: float = MINUTE,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The median time and value, (m,) each, of each stretch of so many seconds that has any; ``at`` grows."""
+    """The median time and the level, (m,) each, of each stretch of so many seconds that has any; ``at`` grows."""
     starts = np.flatnonzero(np.diff(at // seconds, prepend=-1.0))
     parts = [slice(first, last) for first, last in zip(starts, [*starts[1:], len(at)], strict=True)]
-    return np.array([np.median(at[part]) for part in parts]), np.array([np.median(values[part]) for part in parts])
+    return np.array([np.median(at[part]) for part in parts]), np.array([level(values[part]) for part in parts])
 
 
-def _trend(at: NDArray[np.float64], values: NDArray[np.float64]) -> Trend:
-    minutes, levels = medians(at, values)
-    found = theilslopes(levels, minutes / HOUR)
-    return Trend(float(levels[0]), float(levels[-1]), float(found[0]), float(found[2]), float(found[3]))
+def _trend(at: NDArray[np.float64], values: NDArray[np.float64], level: Level) -> Trend:
+    minutes, found = levels(at, values, level)
+    slope = theilslopes(found, minutes / HOUR)
+    return Trend(float(found[0]), float(found[-1]), float(slope[0]), float(slope[2]), float(slope[3]))

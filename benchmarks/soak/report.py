@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
 from rich.table import Table
 
 from benchmarks.report import markdown_row, origin, put_into
-from benchmarks.soak.judge import HOUR, MEMORY_BAR, MINUTE, Life, Trend, Verdict, medians
+from benchmarks.soak.judge import HOUR, MEMORY_BAR, MINUTE, Life, Trend, Verdict, levels
 from benchmarks.soak.play import MONITOR, NAMES, SURVIVOR, VICTIM, Soaked
 
-HEADER = ("process", "lived", "looked at", "memory, MB", "MB an hour (95 %)", "threads", "open files", "verdict")
+HEADER = ("process", "lived", "looked at", "least memory, MB", "MB an hour (95 %)", "threads", "open files", "verdict")
 COLOURS = {NAMES[SURVIVOR]: "#1f6f8b", NAMES[VICTIM]: "#d1885c", MONITOR: "#7a7a7a"}
 
 
@@ -54,8 +55,8 @@ def draw(path: Path, lives: Sequence[Life], faults: Sequence[tuple[float, str]])
         for at, _what in faults:
             place.axvline(at / HOUR, color="#e6e6e6", linewidth=0.8, zorder=0)
         for life in lives:
-            times, levels = medians(life.at, life.memory, MINUTE / 4)
-            place.plot(times / HOUR, levels, color=COLOURS[life.name], linewidth=1.2, label=life.name)
+            times, memory = levels(life.at, life.memory, np.median, MINUTE / 4)
+            place.plot(times / HOUR, memory, color=COLOURS[life.name], linewidth=1.2, label=life.name)
         handles, names = place.get_legend_handles_labels()
         known = dict(zip(names, handles, strict=True))
         place.legend(known.values(), known.keys(), frameon=False, loc="lower right")
