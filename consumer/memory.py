@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import time
 from collections.abc import Callable
 
@@ -15,10 +16,11 @@ def limit_arenas() -> None:
 
     By default there may be eight a core, and each new thread takes one that nobody has used while there is one. Clients
     make new threads when a broker has been away or a producer is replaced: hour after hour another heap was filled with
-    what never leaves it, 2 MB of it and more, and the process grew by 15 MB an hour. Four cost no throughput.
+    what never leaves it, 2 MB of it and more, and the process grew by 15 MB an hour. Four cost no throughput. Who
+    has said otherwise by MALLOC_ARENA_MAX is obeyed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(_M_ARENA_MAX, ARENAS)
 
 

@@ -53,8 +53,17 @@ class Node:
 
 
 @on_glibc
-def test_threads_share_a_few_heaps():
+def test_threads_share_a_few_heaps(monkeypatch):
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+
     assert heaps("memory.limit_arenas()") == memory.ARENAS < heaps("")
+
+
+@on_glibc
+def test_who_runs_it_has_the_last_word_on_heaps(monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+
+    assert heaps("memory.limit_arenas()") == 2
 
 
 def test_what_refers_to_itself_is_collected_although_nobody_allocates():
