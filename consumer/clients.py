@@ -59,13 +59,13 @@ def _harmless(callback: Callable[[str], None]) -> Callable[[str], None]:
     return call
 
 
-def consumer_properties(settings: WorkerSettings) -> dict[str, Any]:
-    """What a member of the group of the settings is configured with."""
+def consumer_properties(settings: WorkerSettings, fetched_ahead_kb: int = 32_768) -> dict[str, Any]:
+    """What a member of the group of the settings is configured with. They may fetch more or less ahead."""
     defaults = {
         "session.timeout.ms": 10_000,
         "max.poll.interval.ms": 120_000,
         "check.crcs": True,
-        "queued.max.messages.kbytes": 32_768,
+        "queued.max.messages.kbytes": fetched_ahead_kb,
         "fetch.wait.max.ms": 10,
         "fetch.queue.backoff.ms": 5,
         "statistics.interval.ms": 5_000,

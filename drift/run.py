@@ -27,8 +27,8 @@ log = structlog.get_logger()
 BATCH = 50
 """Records of the sample topic at a time: each is a batch of a worker."""
 
-QUEUED = {"queued.max.messages.kbytes": 4_096}
-"""Fetched ahead, of defaults: a monitor that begins anew reads days of samples, and need not hold them all at once."""
+FETCHED_AHEAD_KB = 4_096
+"""A monitor that begins anew reads days of samples, and need not hold them all at once."""
 
 PACE_SECONDS = 0.5
 """Between two looks at a topic of which all is read: no alarm is that urgent, and each look is a transaction."""
@@ -96,7 +96,7 @@ class DriftMonitor:
     def _member(self) -> Consumer:
         # Of samples that are deleted already, what is left must do; the windows that they touch are not told.
         own = {"enable.partition.eof": True, "auto.offset.reset": "earliest"}
-        self._consumer = make_client(EndNoting, consumer_properties(self._settings) | own)
+        self._consumer = make_client(EndNoting, consumer_properties(self._settings, FETCHED_AHEAD_KB) | own)
         return self._consumer
 
     def run(self) -> None:
@@ -142,5 +142,4 @@ class DriftMonitor:
 
 def own_settings(settings: WorkerSettings) -> WorkerSettings:
     """The settings of a worker as those of the monitor: a group, and so transactional ids, of its own."""
-    consumer = QUEUED | settings.kafka | settings.consumer_kafka
-    return settings.model_copy(update={"group": f"{settings.group}.drift", "consumer_kafka": consumer})
+    return settings.model_copy(update={"group": f"{settings.group}.drift"})

@@ -5,7 +5,7 @@ import time
 import pytest
 from mock_cluster import running_mock_cluster
 
-from consumer.clients import admin_client, make_consumer, producer_maker
+from consumer.clients import admin_client, consumer_properties, make_consumer, producer_maker
 from consumer.settings import WorkerSettings
 from fraudstream.kafka import Connection
 from producer.publish import Publisher
@@ -42,6 +42,14 @@ def cluster():
 def test_a_property_that_librdkafka_does_not_take_is_named(make, given, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
         make(given)
+
+
+@pytest.mark.parametrize("given", ["kafka", "consumer_kafka"])
+def test_the_settings_have_the_last_word_on_what_is_fetched_ahead(given):
+    told = WorkerSettings(**{given: {"queued.max.messages.kbytes": "100"}})
+
+    assert consumer_properties(told, 4_096)["queued.max.messages.kbytes"] == "100"
+    assert consumer_properties(WorkerSettings(), 4_096)["queued.max.messages.kbytes"] == 4_096
 
 
 def test_statistics_that_are_not_understood_do_not_surface_from_a_poll(cluster):
