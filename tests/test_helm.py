@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import helm_python
@@ -47,9 +48,9 @@ SECRETS = ["password", "of producers", "of a key store", "of OAuth", "of the reg
 OF_OTHERS = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 
 
-def render(values=None):
+def render(values=None, path=CHART):
     """Every object by kind and name."""
-    with helm_python.Chart.load(CHART) as chart:
+    with helm_python.Chart.load(path) as chart:
         files = chart.render(values=values or {}, name="live", namespace="fraud")
     documents = [each for name, text in files.items() if name.endswith(".yaml") for each in yaml.safe_load_all(text)]
     return {(each["kind"], each["metadata"]["name"]): each for each in documents if each}
@@ -233,6 +234,14 @@ def test_the_operator_is_given_the_rules_that_are_tested(full):
         assert rule["metadata"]["labels"]["release"] == "prometheus"
 
 
+def test_a_copy_that_lost_the_rules_does_not_pass_for_one_that_has_alerts(tmp_path):
+    copy = shutil.copytree(CHART, tmp_path / "fraudstream", ignore=shutil.ignore_patterns("rules"))
+
+    assert render(path=copy)
+    with pytest.raises(helm_python.HelmError, match="this copy of the chart has no rules"):
+        render({"prometheusRule": {"enabled": True}}, copy)
+
+
 def as_prometheus_has_them(service):
     labels = service["metadata"]["labels"].items()
     return {f"__meta_kubernetes_service_label_{re.sub(r'[./-]', '_', name)}": value for name, value in labels}
@@ -254,6 +263,7 @@ def test_lag_of_the_group_on_the_input_scales_the_workers_and_nobody_else_does(f
         "allowIdleConsumers": "false",
     }
     assert trigger["authenticationRef"] == {"name": "kafka"}
+    assert scaled["fallback"]["replicas"] == scaled["maxReplicaCount"]
 
 
 @pytest.mark.parametrize(

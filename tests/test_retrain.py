@@ -18,8 +18,9 @@ from drift.alarm import Severity
 from drift.report import DriftReport, DriftTest, Kind
 from drift.retrain import decode, encode, key_of
 from drift.tally import Counts
-from drift.windows import Watched
+from drift.windows import DAY, Watched
 from fraudstream.__main__ import app
+from fraudstream.commands.retrain_sources import Sources, period_of
 from fraudstream.retraining import Requests
 from models import rollout_changes
 from models.artifact import read_directory
@@ -351,6 +352,13 @@ def test_what_cannot_be_done_is_one_sentence_that_names_it(run, ask, monkeypatch
 
     with pytest.raises(ConfigurationError, match=message):
         run(*words)
+
+
+@pytest.mark.parametrize(("matured", "days"), [(None, 30), ("30d", 60)])
+def test_labels_that_must_ripen_move_where_the_labelled_window_begins(matured, days):
+    period = period_of(END, Sources(None, {}, None, "fraud.labels", None, None, matured))
+
+    assert END - period.start == days * DAY
 
 
 def test_a_request_comes_back_from_its_bytes():

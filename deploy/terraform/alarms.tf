@@ -41,13 +41,24 @@ data "aws_iam_policy_document" "alarms" {
 
     principals {
       type        = "Service"
-      identifiers = ["cloudwatch.amazonaws.com", "events.amazonaws.com"]
+      identifiers = ["cloudwatch.amazonaws.com"]
     }
 
     condition {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
       values   = [data.aws_caller_identity.this.account_id]
+    }
+  }
+
+  # EventBridge tells SNS nothing that a condition could be about: with one, nothing that it sends would arrive.
+  statement {
+    actions   = ["sns:Publish"]
+    resources = [aws_sns_topic.alarms.arn]
+
+    principals {
+      type        = "Service"
+      identifiers = ["events.amazonaws.com"]
     }
   }
 }
@@ -71,6 +82,7 @@ locals {
     partition_stopped    = "The next offset of a partition is not in the topic: it stands still"
     rollout_held_back    = "The rollout in force cannot serve; the one before it still does"
     model_missing        = "A variant has no model: the control decides its cards"
+    record_quarantined   = "A record crashed a worker: it is a dead letter now"
     retraining_requested = "The monitor found critical drift"
   }
 
@@ -203,13 +215,14 @@ resource "aws_cloudwatch_metric_alarm" "not_started" {
   alarm_actions       = [aws_sns_topic.alarms.arn]
 }
 
+# What the handler raises is a 500 here; that it has no model it answers itself, with 503, which is no error to Lambda.
 resource "aws_cloudwatch_metric_alarm" "api_errors" {
   for_each            = local.api
   alarm_name          = "${local.name}-api-errors"
-  alarm_description   = "The REST handler fails"
-  namespace           = "AWS/Lambda"
-  metric_name         = "Errors"
-  dimensions          = { FunctionName = aws_lambda_function.this[each.key].function_name }
+  alarm_description   = "POST /predict fails"
+  namespace           = "AWS/ApiGateway"
+  metric_name         = "5xx"
+  dimensions          = { ApiId = aws_apigatewayv2_api.this[each.key].id }
   statistic           = "Sum"
   period              = 60
   evaluation_periods  = 3

@@ -67,7 +67,7 @@ def retrain(
         typer.Option(
             "--from",
             help="Without --data: the first event time, as 2026-01-31T12:00 or -60d. "
-            f"Default: {USUAL_DAYS} days before the end of the window that alarmed.",
+            f"Default: {USUAL_DAYS} days before the end of the window that alarmed, and by --matured earlier.",
         ),
     ] = None,
     to: Annotated[

@@ -14,6 +14,7 @@ from fraudstream.stored_file import local_copy
 
 if TYPE_CHECKING:
     from drift.retrain import Request
+    from fraudstream.labelled import Period
     from schemas.dataset import Dataset
 
 USUAL_DAYS = 30
@@ -47,20 +48,29 @@ def labelled_window(
 ) -> Window:
     """What a model with these features is trained on again. Raises ConfigurationError where there is nothing."""
     # SciPy and pandas take a second to load; only who trains waits for them.
-    from drift.windows import DAY  # noqa: PLC0415
-    from fraudstream.labelled import CARD, LabelledTraffic, Period  # noqa: PLC0415
+    from fraudstream.labelled import CARD, LabelledTraffic  # noqa: PLC0415
     from schemas.dataset import read_dataset  # noqa: PLC0415
 
     if sources.data is not None:
         with local_copy(sources.data, settings.store_endpoint) as path:
             dataset = read_dataset(path, **sources.columns, features=features, legitimate_kept=sources.legitimate_kept)
         return Window(dataset, sources.data, None)
-    start = request.window_end - USUAL_DAYS * DAY if sources.start is None else moment("--from", sources.start)
-    end = None if sources.end is None else moment("--to", sources.end)
     traffic = LabelledTraffic(connect(settings), settings, sources.labels_topic, features)
     with reading_bars() as tell:
-        found = traffic.of(Period(start, end, _duration("--matured", sources.matured)), tell)
+        found = traffic.of(period_of(request.window_end, sources), tell)
     return Window(found.dataset, found.source, CARD)
+
+
+def period_of(window_end: int, sources: Sources) -> "Period":
+    """What is read of the topics about a window that ended then: as long a period whatever must have matured."""
+    from drift.windows import DAY  # noqa: PLC0415
+    from fraudstream.labelled import Period  # noqa: PLC0415
+
+    matured = _duration("--matured", sources.matured)
+    usual = window_end - USUAL_DAYS * DAY - (matured or 0)
+    start = usual if sources.start is None else moment("--from", sources.start)
+    end = None if sources.end is None else moment("--to", sources.end)
+    return Period(start, end, matured)
 
 
 def _duration(option: str, text: str | None) -> int | None:
