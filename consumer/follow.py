@@ -110,7 +110,7 @@ class Follower:
     def _load_if_due(self) -> None:
         if self._document is None or self._due is None or self._clock() < self._due:
             return
-        self._due = self._clock() + min(LONGEST_PAUSE_SECONDS, self._poll_seconds * 2.0**self._attempts)
+        self._due = self._clock() + min(LONGEST_PAUSE_SECONDS, self._poll_seconds * 2.0 ** min(self._attempts, 20))
         self._attempts += 1
         serving = self._loader.load(self._document)
         self._metrics.rollout_held_back.set(0)

@@ -247,6 +247,19 @@ def test_a_missing_variant_is_tried_again_and_what_comes_to_the_same_changes_not
     assert len(loader.asked) == 6
 
 
+def test_what_was_missing_for_days_is_loaded_once_it_is_there(folder, follower, loader, clock):
+    put(folder, document("1", challenger=("2", 0.5)))
+    loader.missing = (Missing("variant", "challenger", "m@2", "m@2 is not published"),)
+    for _ in range(1_100):
+        follower.poll()
+        clock.now += 60
+
+    loader.missing = ()
+    follower.poll()
+
+    assert follower.serving.missing == ()
+
+
 @pytest.mark.parametrize(("controls", "held"), [("1", []), ("12", ["m@1"]), ("123", ["m@2"])])
 def test_after_a_start_the_control_of_the_rollout_before_is_held_for_a_rollback(
     folder, follower, loader, controls, held
