@@ -312,7 +312,7 @@ class Worker:
         while not self._stopping.requested:
             self._beat = time.monotonic()
             try:
-                if self._loop.run_once():
+                if self._loop.run_once() or not self._loop.assigned:
                     self._halted, self._held = False, None
                     self.metrics.held.set(0)
             except TooManyBadRecordsError as error:

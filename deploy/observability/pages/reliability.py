@@ -14,8 +14,8 @@ PAGE = Page(
         "Now": (
             number(
                 "Keep their place",
-                "Workers that met nearly nothing but bad records and try them again.",
-                workers("halted", "sum"),
+                "Workers that try the same records again: nearly all are bad, or brokers, registry or endpoint are away.",
+                f"{workers('halted', 'sum')} + {workers('held', 'sum')}",
                 bad_from=1,
             ),
             number(
