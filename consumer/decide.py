@@ -440,7 +440,7 @@ def _take(column: BytesColumn, rows: NDArray[np.int64]) -> BytesColumn:
 
 def _bytes(columns: Columns, name: str) -> BytesColumn:
     column = columns.columns.get(name)
-    if not isinstance(column, BytesColumn):
+    if not isinstance(column, BytesColumn) or not column.text:
         raise ConfigurationError(f"The field {name} of the input is no string, so it cannot be an id or a card.")
     return column
 

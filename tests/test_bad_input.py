@@ -314,6 +314,8 @@ UNSAFE = {
         "without bytes",
     ),
     "an amount that is a text": (with_types(amount="string"), "amount"),
+    "an id that is bytes": (with_types(transaction_id="bytes"), "transaction_id"),
+    "a card that is fixed": (with_types(card_id={"type": "fixed", "name": "Card", "size": 4}), "card_id"),
     "no amount": ({**SCHEMA, "fields": [each for each in SCHEMA["fields"] if each["name"] != "amount"]}, "amount"),
 }
 
