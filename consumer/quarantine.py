@@ -102,7 +102,7 @@ def _joined(outboxes: list[Outbox]) -> Outbox:
         [messages for outbox in outboxes for messages in outbox.messages],
         [letter for outbox in outboxes for letter in outbox.letters],
         partial(_call_all, [outbox.on_published for outbox in outboxes]),
-        partial(_call_all, [outbox.on_too_large for outbox in outboxes]),
+        outboxes[0].on_too_large,
         {stage: sum(outbox.seconds.get(stage, 0.0) for outbox in outboxes) for stage in stages},
     )
 

@@ -106,7 +106,7 @@ class Scoring:
         columns = read_apart(serving.reader.read, records, self._quarantined)
         decoded = time.perf_counter()
         begun = shadows.begin(columns, records.values) if columns.columns else {}
-        source = Source(records.topic, records.partitions, records.offsets, self._replay)
+        source = Source(records.topic, records.partitions, records.offsets, self._replay, records.keys)
         now = int(self._clock() * 1000)
         verdict = decide(columns, source, self._roles, self._bounds, serving.rollout, self._reasons, now)
         decided = time.perf_counter()
@@ -134,7 +134,7 @@ class Scoring:
             seconds["duplicates"] = marked - shadowed
         trace = None if self._trace is None else partial(self._trace, records, begun_at, seconds)
         on_published = partial(self._note_published, records, verdict, trace)
-        return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
+        return Outbox(messages, dead, on_published, self._shrink, seconds)
 
     def _note_published(self, records: RecordBatch, verdict: Verdict, trace: Callable[[int], None] | None) -> None:
         self._on_published(records, verdict)

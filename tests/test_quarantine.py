@@ -83,22 +83,23 @@ def test_suspects_are_processed_apart_and_in_pieces(in_hand):
         offsets = batch.offsets.tolist()
         return Outbox(
             [Messages("out", 0, offsets)],
-            [Letter("dead", 0, None, None, [])],
+            [Letter("dead", 0, b"%d" % offsets[0], None, [])],
             lambda: published.extend(offsets),
-            lambda: refused.extend(offsets),
+            refused.append,
             {"decode": 1.0},
         )
 
     careful = Careful(process, in_hand, Suspects(ranges=(Range(0, 3, 7),), step=2))
     outbox = careful(records((0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 3), (1, 4), (0, 6), (0, 7), (0, 8)))
     outbox.on_published()
-    outbox.on_too_large()
+    outbox.on_too_large(outbox.letters)
 
     pieces = [[1, 2], [3, 4], [5], [3, 4], [6, 7], [8]]
     assert [messages.messages for messages in outbox.messages] == pieces
     assert sizes == [len(piece) for piece in pieces]
-    assert published == refused == [offset for piece in pieces for offset in piece]
-    assert len(outbox.letters) == len(pieces)
+    assert published == [offset for piece in pieces for offset in piece]
+    assert [letter.key for letter in outbox.letters] == [b"%d" % piece[0] for piece in pieces]
+    assert refused == [outbox.letters]
     assert outbox.seconds == {"decode": float(len(pieces))}
 
 
