@@ -79,7 +79,7 @@ def test_a_batch_that_is_bad_throughout_is_not_published_however_often_it_is_tri
 def test_of_pieces_processed_apart_the_largest_letter_of_all_shrinks():
     process = scoring(Topics(1, 1, 1, 100_000))
     hand = InHand(shared_memory(multiprocessing.get_context("spawn")))
-    careful = Careful(process, hand, Suspects(ranges=(Range(0, 0, 1),)))
+    careful = Careful(process, process, hand, Suspects(ranges=(Range(0, 0, 1),)))
     garbage = [Message(topic="in", partition=0, offset=at, value=b"x" * size) for at, size in enumerate([1, 50_000])]
 
     outbox = careful(RecordBatch.of("in", garbage))
