@@ -7,6 +7,7 @@ from typing import cast
 
 from consumer.decide import Rejection
 from consumer.delivery import Letter
+from consumer.headers import Headers, headers_of
 from consumer.records import RecordBatch
 from consumer.settings import Payload
 from schemas.columns import Reason
@@ -18,8 +19,6 @@ PAYLOAD_SHA256 = "fraudstream.payload.sha256"
 PAYLOAD_LENGTH = "fraudstream.payload.length"
 TOO_LARGE = "fraudstream.payload.too_large"
 """Header of a pointer that nobody asked for: how many bytes the whole letter would have had."""
-
-Headers = list[tuple[str, str | bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def size_of(letter: Letter) -> int:
 
 def _letter(source: RecordBatch, row: int, to: DeadLetterTopic, complaint: Complaint) -> Letter:
     partition = int(source.partitions[row])
-    received = cast("Headers", source.messages[row].headers() or [])
+    received = headers_of(source.messages[row])
     # The names that Kafka Connect gives its error headers (KIP-298), so that its tools read ours.
     ours = {
         "__connect.errors.topic": source.topic,

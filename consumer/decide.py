@@ -18,6 +18,9 @@ from schemas.errors import ConfigurationError
 LONGEST_ID = 512
 """Bytes; an id beyond it is an attack or a mistake, and would make decisions of any size."""
 
+LONGEST_KEY = 4096
+"""Bytes; a decision bears the key of its record, and shall not be too large for its topic because of it."""
+
 
 class Rejection(Enum):
     """Why a record that could be decoded is not scored."""
@@ -25,6 +28,7 @@ class Rejection(Enum):
     MISSING_ID = "the transaction id is missing"
     MISSING_UNIT = MISSING_UNIT
     OVERLONG_ID = f"the transaction id or the routing unit is longer than {LONGEST_ID} bytes"
+    OVERLONG_KEY = f"the key of the record is longer than {LONGEST_KEY} bytes"
     MISSING_EVENT_TIME = "the event time is missing"
     EVENT_TIME_OUT_OF_RANGE = "the event time is out of range"
     NON_FINITE_AMOUNT = "the amount is missing or not a finite number"
@@ -161,13 +165,15 @@ class Verdict:
 class Source:
     """Where the n rows came from: ``partitions`` (n,) int32 and ``offsets`` (n,) int64 of ``topic``.
 
-    ``replay`` is the name under which they are decided again, None when live.
+    ``replay`` is the name under which they are decided again, None when live. ``keys`` are those of the rows, where the
+    decisions bear them.
     """
 
     topic: str
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
     replay: str | None = None
+    keys: Sequence[bytes | None] = ()
 
 
 def decide(
@@ -188,6 +194,9 @@ def decide(
     if not usable.any():  # where no schema is known yet there are not even columns
         return _nothing_decided(columns, source, rollout, now)
     rejected = validate(columns, roles, bounds, now)
+    for row, key in enumerate(source.keys):
+        if is_overlong(key) and usable[row]:
+            rejected.setdefault(row, Rejection.OVERLONG_KEY)
     rows = _kept(usable, rejected)
     drawn = assign(_take(_bytes(columns, roles.unit), rows), rollout.experiment)
     scored = _score(columns, rows, drawn.variants, rollout, reasons)
@@ -284,6 +293,11 @@ def validate(columns: Columns, roles: Roles, bounds: Bounds, now: int) -> dict[i
             for row in np.flatnonzero(complaint & usable).tolist():
                 rejected.setdefault(row, rejection)
     return rejected
+
+
+def is_overlong(key: bytes | None) -> bool:
+    """Whether no decision may bear the key."""
+    return key is not None and len(key) > LONGEST_KEY
 
 
 def _kept(usable: NDArray[np.bool_], rejected: Mapping[int, Rejection]) -> NDArray[np.int64]:
@@ -440,7 +454,7 @@ def _take(column: BytesColumn, rows: NDArray[np.int64]) -> BytesColumn:
 
 def _bytes(columns: Columns, name: str) -> BytesColumn:
     column = columns.columns.get(name)
-    if not isinstance(column, BytesColumn):
+    if not isinstance(column, BytesColumn) or not column.text:
         raise ConfigurationError(f"The field {name} of the input is no string, so it cannot be an id or a card.")
     return column
 

@@ -1,7 +1,7 @@
 """Publish what was decided together with the offsets it was decided from, or publish nothing."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -55,8 +55,8 @@ class Outbox:
     letters: list[Letter] = field(default_factory=list)
     on_published: Callable[[], None] = lambda: None
     """Called once, after the commit."""
-    on_too_large: Callable[[], None] = lambda: None
-    """Called when one of the records is larger than what is taken, before the batch is read again."""
+    on_too_large: Callable[[Sequence[Letter]], None] = lambda _letters: None
+    """Called with all letters when a record is larger than what is taken, before the batch is read again."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """How long each stage took that led to it."""
     offsets: list[TopicPartition] | None = None

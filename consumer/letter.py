@@ -2,15 +2,15 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import cast
 
 from confluent_kafka import Message
 
-from consumer.dead_letters import ATTEMPT, PAYLOAD, PAYLOAD_LENGTH, PAYLOAD_SHA256, TOO_LARGE, Headers, source_of
+from consumer.dead_letters import ATTEMPT, PAYLOAD, PAYLOAD_LENGTH, PAYLOAD_SHA256, TOO_LARGE, source_of
+from consumer.headers import UNREADABLE, Headers, headers_of
 from consumer.settings import Payload
 
 PREFIX = "__connect.errors."
-_OURS = (ATTEMPT, PAYLOAD, PAYLOAD_LENGTH, PAYLOAD_SHA256, TOO_LARGE)
+_OURS = (ATTEMPT, PAYLOAD, PAYLOAD_LENGTH, PAYLOAD_SHA256, TOO_LARGE, UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Wanted:
 
 def read_letter(message: Message) -> DeadLetter | None:
     """The letter in a message of a dead-letter topic; None where its headers are not ours."""
-    headers = cast("Headers", message.headers() or [])
+    headers = headers_of(message)
     source = source_of(headers)
     if source is None:
         return None

@@ -215,7 +215,7 @@ class Loop:
         try:
             commit = self._delivery.publish(prepared.outbox, place)
         except TooLargeError:
-            prepared.outbox.on_too_large()
+            prepared.outbox.on_too_large(prepared.outbox.letters)
             raise
         prepared.seconds.update(produce=time.perf_counter() - started - commit, commit=commit)
         return prepared

@@ -11,10 +11,12 @@ from functools import partial
 from math import isqrt
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from consumer.delivery import Outbox
 from consumer.in_hand import InHand, Range
 from consumer.records import RecordBatch
-from schemas.columns import Columns, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class Suspects:
             return replace(self, ranges=in_hand, step=1)
         return Suspects(quarantined=self.quarantined | {place})
 
+    def after(self, records: RecordBatch) -> "Suspects":
+        """What is to be suspected still when these records have done no harm."""
+        reached = {each.partition: each.offset for each in records.next_offsets()}
+        return replace(self, ranges=tuple(each for each in self.ranges if reached.get(each.partition, 0) <= each.last))
+
 
 @dataclass(frozen=True, slots=True)
 class Hand:
@@ -54,18 +61,31 @@ class Hand:
 
 
 class Careful:
-    """``process``, with a note of what is in hand: all of a batch, or a few at a time where one is suspected."""
+    """``process``, with a note of what is in hand: all of a batch, or a few at a time where one is suspected.
 
-    def __init__(self, process: Callable[[RecordBatch], Outbox], in_hand: InHand, suspects: Suspects) -> None:
+    ``alone`` is the same with nothing in the background, where a late crash would blame what is in hand by then: so all
+    is processed until the suspects are behind.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[RecordBatch], Outbox],
+        alone: Callable[[RecordBatch], Outbox],
+        in_hand: InHand,
+        suspects: Suspects,
+    ) -> None:
         self._process = process
+        self._alone = alone
         self._in_hand = in_hand
         self._suspects = suspects
 
     def __call__(self, records: RecordBatch) -> Outbox:
         """One outbox for all."""
         if not self._suspects.ranges:
-            return self._hold(records)
-        return _joined([self._hold(piece) for piece in self._pieces(records)])
+            return self._hold(records, self._process)
+        outbox = _joined([self._hold(piece, self._alone) for piece in self._pieces(records)])
+        self._suspects = self._suspects.after(records)
+        return outbox
 
     def _pieces(self, records: RecordBatch) -> Iterator[RecordBatch]:
         """The records in their order, suspects apart from the others and at most ``step`` at a time."""
@@ -78,22 +98,24 @@ class Careful:
                 yield RecordBatch.of(records.topic, records.messages[start:row])
                 start = row
 
-    def _hold(self, records: RecordBatch) -> Outbox:
+    def _hold(self, records: RecordBatch, process: Callable[[RecordBatch], Outbox]) -> Outbox:
         with self._in_hand.holding(records):
-            return self._process(records)
+            return process(records)
 
 
-def read_apart(
-    read: Callable[[Sequence[bytes | None]], Columns], records: RecordBatch, quarantined: Collection[tuple[int, int]]
-) -> Columns:
-    """What ``read`` makes of the records; it is not shown those that are quarantined (partition, offset)."""
+def apart(records: RecordBatch, quarantined: Collection[tuple[int, int]]) -> NDArray[np.bool_]:
+    """(n,): which of the records are quarantined (partition, offset)."""
     if not quarantined:
-        return read(records.values)
+        return np.zeros(len(records), np.bool_)
     places = zip(records.partitions.tolist(), records.offsets.tolist(), strict=True)
-    apart = [place in quarantined for place in places]
-    columns = read([None if hidden else value for hidden, value in zip(apart, records.values, strict=True)])
-    columns.reason[apart] = Reason.KILLED_THE_PROCESS
-    return columns
+    return np.array([place in quarantined for place in places], np.bool_)
+
+
+def without(payloads: Sequence[bytes | None], hidden: NDArray[np.bool_]) -> Sequence[bytes | None]:
+    """The payloads, None in the place of those that nobody shall decode."""
+    if not hidden.any():
+        return payloads
+    return [None if out else payload for out, payload in zip(hidden.tolist(), payloads, strict=True)]
 
 
 def _joined(outboxes: list[Outbox]) -> Outbox:
@@ -102,7 +124,7 @@ def _joined(outboxes: list[Outbox]) -> Outbox:
         [messages for outbox in outboxes for messages in outbox.messages],
         [letter for outbox in outboxes for letter in outbox.letters],
         partial(_call_all, [outbox.on_published for outbox in outboxes]),
-        partial(_call_all, [outbox.on_too_large for outbox in outboxes]),
+        outboxes[0].on_too_large,
         {stage: sum(outbox.seconds.get(stage, 0.0) for outbox in outboxes) for stage in stages},
     )
 

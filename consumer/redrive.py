@@ -6,6 +6,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from consumer.dead_letters import ATTEMPT
+from consumer.decide import is_overlong
 from consumer.letter import DeadLetter, Record
 from consumer.settings import Payload
 from schemas.framing import CONFLUENT_MAGIC, confluent_prefix
@@ -85,6 +86,8 @@ def _corrected(letter: DeadLetter, original: Record | None, policy: Policy) -> J
         return Judged(letter, Fate.GONE)
     if letter.sha256 is not None and sha256(original.value or b"").hexdigest() != letter.sha256:
         return Judged(letter, Fate.CHANGED)
+    if is_overlong(original.key):
+        return Judged(letter, Fate.INVALID)
     value = original.value
     if policy.schema_id is not None:
         if value is None or not (policy.bare or (value.startswith(CONFLUENT_MAGIC) and len(value) >= 5)):

@@ -4,12 +4,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 from confluent_kafka import Message
 
-from consumer.dead_letters import Headers
+from consumer.headers import headers_of
 from consumer.records import RecordBatch
 from consumer.redact import redact
 from schemas.errors import ConfigurationError
@@ -105,7 +105,7 @@ def contexts(records: RecordBatch) -> "Iterator[SpanContext]":
 def _parents(messages: Sequence[Message]) -> Iterator[str]:
     seen: set[bytes] = set()
     for message in messages:
-        for name, value in cast("Headers", message.headers() or []):
+        for name, value in headers_of(message):
             # Of another length it is none, and the SDK would complain of each.
             if name == "traceparent" and isinstance(value, bytes) and len(value) == LENGTH and value not in seen:
                 seen.add(value)

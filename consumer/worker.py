@@ -25,7 +25,7 @@ from consumer.loop import Loop
 from consumer.memory import spare_the_collector
 from consumer.metrics import BROKER_TIMES_A_BATCH, WorkerMetrics
 from consumer.pinned import Pinned
-from consumer.quarantine import Careful, Hand, read_apart
+from consumer.quarantine import Careful, Hand, apart, without
 from consumer.recall import DecisionsTopic
 from consumer.records import RecordBatch
 from consumer.redact import redact
@@ -39,7 +39,7 @@ from consumer.tracing import Trace, Tracing
 from consumer.until import Until
 from consumer.wire import bounds_of, decision_encoder, reasons_of, roles_of, sample_encoder
 from models.scorer import ScorerUnavailableError
-from schemas.columns import Columns
+from schemas.columns import Columns, Reason
 from schemas.decision import Decisions
 from schemas.errors import ConfigurationError, FraudstreamError
 from schemas.sources import RegistryUnavailableError
@@ -95,18 +95,21 @@ class Scoring:
         """Bytes of the largest record that the outputs take, as far as is known."""
         return self._topics.largest
 
-    def __call__(self, records: RecordBatch) -> Outbox:
-        """Decode, decide and encode one batch."""
+    def __call__(self, records: RecordBatch, *, with_shadows: bool = True) -> Outbox:
+        """Decode, decide and encode one batch; no shadow scores it unless ``with_shadows``."""
         if records.partitions.max() >= self._topics.input:
             self._ask_again()
         begun_at = time.time_ns()
         started = time.perf_counter()
         serving, shadows = self._in_force.swap(), self._in_force.shadows
         assert serving is not None, "nothing is consumed before there is a model"
-        columns = read_apart(serving.reader.read, records, self._quarantined)
+        hidden = apart(records, self._quarantined)
+        payloads = without(records.values, hidden)
+        columns = serving.reader.read(payloads)
+        columns.reason[hidden] = Reason.KILLED_THE_PROCESS
         decoded = time.perf_counter()
-        begun = shadows.begin(columns, records.values) if columns.columns else {}
-        source = Source(records.topic, records.partitions, records.offsets, self._replay)
+        begun = shadows.begin(columns, payloads) if with_shadows and columns.columns else {}
+        source = Source(records.topic, records.partitions, records.offsets, self._replay, records.keys)
         now = int(self._clock() * 1000)
         verdict = decide(columns, source, self._roles, self._bounds, serving.rollout, self._reasons, now)
         decided = time.perf_counter()
@@ -134,7 +137,7 @@ class Scoring:
             seconds["duplicates"] = marked - shadowed
         trace = None if self._trace is None else partial(self._trace, records, begun_at, seconds)
         on_published = partial(self._note_published, records, verdict, trace)
-        return Outbox(messages, dead, on_published, partial(self._shrink, dead), seconds)
+        return Outbox(messages, dead, on_published, self._shrink, seconds)
 
     def _note_published(self, records: RecordBatch, verdict: Verdict, trace: Callable[[int], None] | None) -> None:
         self._on_published(records, verdict)
@@ -244,7 +247,9 @@ class Worker:
                 tells_ends=plan is not None,
             ),
             delivery,
-            scoring if hand is None else Careful(scoring, InHand(hand.memory), hand.suspects),
+            scoring
+            if hand is None
+            else Careful(scoring, partial(scoring, with_shadows=False), InHand(hand.memory), hand.suspects),
             topic=settings.input_topic,
             batch_size=settings.batch_size,
             poll_seconds=settings.poll_seconds,

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import cast
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message
@@ -14,7 +13,8 @@ from xxhash import xxh64_intdigest
 from consumer import limits
 from consumer.assignments import Assignments, SplitOf
 from consumer.audit import Audit, Report
-from consumer.dead_letters import Headers, source_of
+from consumer.dead_letters import source_of
+from consumer.headers import headers_of
 from consumer.outcomes import outcome_reader
 from consumer.ranges import CLOCK_SKEW_MS, Extreme, Moment, Point, Span
 from consumer.records import RecordBatch
@@ -158,7 +158,7 @@ class Intake:
 
     def buried(self, batch: RecordBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Partitions and offsets, (n,) each, of the source records that a batch of dead letters is about."""
-        sources = [source_of(cast("Headers", message.headers() or [])) for message in batch.messages]
+        sources = [source_of(headers_of(message)) for message in batch.messages]
         places = [source[1:] for source in sources if source is not None and source[0] == self._topic]
         partition, offset = np.array(places, np.int64).reshape(-1, 2).T
         return partition, offset

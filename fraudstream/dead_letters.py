@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
-from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from consumer import limits
 from consumer.clients import producer_maker
-from consumer.dead_letters import Headers
 from consumer.decide import validate
+from consumer.headers import headers_of
 from consumer.letter import DeadLetter, Record, Wanted, read_letter, without_ours
 from consumer.patience import patiently
 from consumer.ranges import Extreme, Point, Span
@@ -78,8 +77,7 @@ class DeadLetters:
         span = Span(letter.source_partition, letter.source_offset, letter.source_offset + 1)
         for batch in read(consumer, topic, [span], lambda _steps: None):
             message = batch.messages[0]
-            headers = cast("Headers", message.headers() or [])
-            return Record(message.key(), message.value(), without_ours(headers))
+            return Record(message.key(), message.value(), without_ours(headers_of(message)))
         return None
 
     def redrive(self, letters: Iterable[DeadLetter], policy: Policy, *, send: bool) -> Iterator[list[Judged]]:

@@ -53,13 +53,14 @@ class BytesColumn:
     """n strings (valid UTF-8), byte strings or fixed values as slices of ``data``: no Python object a row.
 
     ``start`` and ``length`` (n,) int64 in bytes; the length is 0 where a row is null or bad. ``null`` (n,) is None
-    when no row is null, and says nothing of a bad one.
+    when no row is null, and says nothing of a bad one. ``text``: they are strings.
     """
 
     data: NDArray[np.uint8]
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     null: Mask | None
+    text: bool = True
 
     def to_list(self) -> list[bytes | None]:
         """Each value as bytes, None where it is null."""
@@ -72,7 +73,7 @@ class BytesColumn:
     def take(self, rows: Rows) -> "BytesColumn":
         """These rows, in this order; the bytes are not copied."""
         null = None if self.null is None else self.null[rows]
-        return BytesColumn(self.data, self.start[rows], self.length[rows], null)
+        return BytesColumn(self.data, self.start[rows], self.length[rows], null, self.text)
 
     def _slices(self) -> list[bytes | None]:
         size = int(self.length[0]) if len(self.length) else 0

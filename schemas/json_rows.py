@@ -138,8 +138,9 @@ def _block(fields: Sequence[Field], values: Sequence[Sequence[float | None]], ki
 def _column(field: Field, values: Sequence[Any]) -> Column:
     null = np.fromiter((value is None for value in values), np.bool_, len(values)) if None in values else None
     if field.kind in ("string", "bytes", "fixed"):
-        encoding = "utf-8" if field.kind == "string" else "latin-1"
-        return _slices([(value or "").encode(encoding) for value in values], null)
+        text = field.kind == "string"
+        encoding = "utf-8" if text else "latin-1"
+        return _slices([(value or "").encode(encoding) for value in values], null, text)
     if field.kind == "null":
         return NumberColumn(np.full(len(values), np.nan), null)
     symbols = field.symbols if field.kind == "enum" else None
@@ -152,7 +153,7 @@ def _column(field: Field, values: Sequence[Any]) -> Column:
     return NumberColumn(np.array(values, dtype), null, symbols)
 
 
-def _slices(values: Sequence[bytes], null: NDArray[np.bool_] | None) -> BytesColumn:
+def _slices(values: Sequence[bytes], null: NDArray[np.bool_] | None, text: bool) -> BytesColumn:
     length = np.fromiter(map(len, values), np.int64, len(values))
     data = np.frombuffer(b"".join(values), np.uint8)
-    return BytesColumn(data, length.cumsum() - length, length, null)
+    return BytesColumn(data, length.cumsum() - length, length, null, text)

@@ -73,4 +73,4 @@ def _merge_bytes(parts: Sequence[tuple[Rows, BytesColumn]], null: Mask | None, s
         start[rows] = column.start + offsets[id(column.data)]
         length[rows] = column.length
     data = np.concatenate(list(buffers.values())) if len(buffers) > 1 else next(iter(buffers.values()))
-    return BytesColumn(data, start, length, null)
+    return BytesColumn(data, start, length, null, all(column.text for _, column in parts))

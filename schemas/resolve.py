@@ -34,9 +34,10 @@ class Constant:
         if self.target.dtype is not None:
             value = filler(self.target.dtype) if self.value is None else self.value
             return NumberColumn(np.full(size, value, self.target.dtype), null, self.target.symbols)
-        text = self.value if isinstance(self.value, bytes) else b""
-        data = np.frombuffer(text, np.uint8)
-        return BytesColumn(data, np.zeros(size, np.int64), np.full(size, len(text), np.int64), null)
+        held = self.value if isinstance(self.value, bytes) else b""
+        data = np.frombuffer(held, np.uint8)
+        start, length = np.zeros(size, np.int64), np.full(size, len(held), np.int64)
+        return BytesColumn(data, start, length, null, self.target.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ def constant(field: Field) -> Constant:
         return Constant(target, None if value is None else field.symbols.index(value))
     if isinstance(value, str):  # Avro writes the default of bytes and fixed as the characters U+0000 to U+00FF
         value = value.encode() if field.kind == "string" else value.encode("latin-1")
-    return Constant(Target(field.name, NUMBERS.get(field.kind, _null_dtype(field))), value)
+    dtype = NUMBERS.get(field.kind, _null_dtype(field))
+    return Constant(Target(field.name, dtype, text=field.kind == "string"), value)
 
 
 def _null_dtype(field: Field) -> np.dtype[Any] | None:

@@ -124,7 +124,7 @@ class Bytes:
         if self.target.text:
             cursor.check_text(start, length)
         refuse_nulls(cursor, null, self.target)
-        found.columns[self.target.name] = BytesColumn(cursor.data, start, length, null)
+        found.columns[self.target.name] = BytesColumn(cursor.data, start, length, null, self.target.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,23 @@ class MockCluster:
     bootstrap_servers: str
     library: ctypes.CDLL
     handle: ctypes.c_void_p
+    host: ctypes.c_void_p
 
     def create_topic(self, name, partitions=1):
         self.library.rd_kafka_mock_topic_create(self.handle, name.encode(), partitions, 1)
+
+    def publish(self, topic, value, header):
+        """A record with a header whose name are these bytes: the client for Python takes text alone."""
+        end, to, what, with_header = 0, 1, 4, 9
+        self.library.rd_kafka_brokers_add(self.host, self.bootstrap_servers.encode())
+        self.library.rd_kafka_producev(
+            self.host,
+            *(ctypes.c_int(to), topic.encode()),
+            *(ctypes.c_int(what), value, ctypes.c_size_t(len(value))),
+            *(ctypes.c_int(with_header), header, b"x", ctypes.c_ssize_t(1)),
+            ctypes.c_int(end),
+        )
+        self.library.rd_kafka_flush(self.host, 10_000)
 
     def fail_next(self, api, *errors):
         """The next requests of this kind are answered with these errors, one each; _TRANSPORT cuts the connection."""
@@ -46,6 +60,9 @@ def running_mock_cluster():
         ("conf_set", ctypes.c_int, [pointer, text, text, text, ctypes.c_size_t]),
         ("new", pointer, [ctypes.c_int, pointer, text, ctypes.c_size_t]),
         ("destroy", None, [pointer]),
+        ("brokers_add", ctypes.c_int, [pointer, text]),
+        ("producev", ctypes.c_int, [pointer]),
+        ("flush", ctypes.c_int, [pointer, ctypes.c_int]),
         ("mock_cluster_new", pointer, [pointer, ctypes.c_int]),
         ("mock_cluster_destroy", None, [pointer]),
         ("mock_cluster_bootstraps", text, [pointer]),
@@ -64,7 +81,7 @@ def running_mock_cluster():
     handle = library.rd_kafka_mock_cluster_new(host, 1)
     library.rd_kafka_mock_group_initial_rebalance_delay_ms(handle, 0)
     try:
-        yield MockCluster(library.rd_kafka_mock_cluster_bootstraps(handle).decode(), library, handle)
+        yield MockCluster(library.rd_kafka_mock_cluster_bootstraps(handle).decode(), library, handle, host)
     finally:
         library.rd_kafka_mock_cluster_destroy(handle)
         library.rd_kafka_destroy(host)

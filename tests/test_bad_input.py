@@ -251,6 +251,25 @@ def test_the_payload_says_which_card_it_is_and_the_decision_keeps_the_key_that_c
     assert outcome.experiment == keyed.experiment
 
 
+def test_a_key_that_no_decision_may_bear_makes_a_dead_letter_that_does_without_it():
+    outcome = outcome_between_neighbours(scoring(), avro(), avro(), key=b"x" * 1_500_000)
+
+    assert reason_of(outcome) == rejected(Rejection.OVERLONG_KEY)
+    assert outcome.key is None
+
+
+@pytest.mark.parametrize(("length", "expected"), [(4_096, DECIDED), (4_097, rejected(Rejection.OVERLONG_KEY))])
+def test_a_key_is_overlong_beyond_4096_bytes(length, expected):
+    assert reason_of(outcome_between_neighbours(scoring(), avro(), avro(), key=b"x" * length)) == expected
+
+
+@pytest.mark.parametrize("value", [b"\7", avro(card_id="")], ids=["undecodable", "no card"])
+def test_what_is_wrong_with_a_value_is_said_before_what_is_wrong_with_its_key(value):
+    overlong, short = (outcome_between_neighbours(scoring(), value, avro(), key) for key in (b"x" * 4_097, b"k"))
+
+    assert reason_of(overlong) == reason_of(short)
+
+
 def test_a_transaction_id_that_comes_again_is_decided_again_and_with_a_window_names_the_decision_that_counts():
     duplicates = Duplicates(Window(60_000, 1_000), recall=lambda _since: [])
 
@@ -314,6 +333,8 @@ UNSAFE = {
         "without bytes",
     ),
     "an amount that is a text": (with_types(amount="string"), "amount"),
+    "an id that is bytes": (with_types(transaction_id="bytes"), "transaction_id"),
+    "a card that is fixed": (with_types(card_id={"type": "fixed", "name": "Card", "size": 4}), "card_id"),
     "no amount": ({**SCHEMA, "fields": [each for each in SCHEMA["fields"] if each["name"] != "amount"]}, "amount"),
 }
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,14 +96,20 @@ def batch(count, first=0):
     return RecordBatch.of("in", messages)
 
 
-def decide(in_force, records, observe=lambda _verdict: None):
+def decide(in_force, records, observe=lambda _verdict: None, quarantined=(), **how):
     def published(_records, verdict):
         observe(verdict)
 
     scoring = Scoring(
-        in_force, encode_json, SETTINGS, lambda: Topics(1, 1, 1, 1_000_000), published, clock=lambda: NOW / 1000
+        in_force,
+        encode_json,
+        SETTINGS,
+        lambda: Topics(1, 1, 1, 1_000_000),
+        published,
+        clock=lambda: NOW / 1000,
+        quarantined=quarantined,
     )
-    outbox = scoring(records)
+    outbox = scoring(records, **how)
     outbox.on_published()
     return [json.loads(each["value"]) for part in outbox.messages for each in part.messages]
 
@@ -153,6 +160,32 @@ def test_shadows_add_their_scores_and_change_nothing_else(in_force_of):
 
 def without_shadows(record):
     return {**record, "shadow": []}
+
+
+def test_a_quarantined_record_is_shown_to_no_reader(in_force_of):
+    shown = []
+
+    def reader_of(features):
+        reader = transaction_reader(SETTINGS, features)
+        return SimpleNamespace(read=lambda payloads: shown.append(list(payloads)) or reader.read(payloads))
+
+    own = replace(shadow("own", Constant(0.7)), reader_of=reader_of)
+    observed = replace(serving(1, Constant(0.1), [own]), reader=reader_of(("V1",)))
+    records = batch(3)
+
+    decided = decide(in_force_of(lambda: observed), records, quarantined={(0, 1)})
+
+    assert shown == [[records.values[0], None, records.values[2]]] * 2
+    assert [(each["source"]["offset"], len(each["shadow"])) for each in decided] == [(0, 1), (2, 1)]
+
+
+def test_no_shadow_scores_what_is_to_be_processed_alone(in_force_of):
+    scored = []
+    in_force = in_force_of(lambda: serving(1, Constant(0.1), [shadow("next", Constant(0.7, scored.append))]))
+
+    (record,) = decide(in_force, batch(1), with_shadows=False)
+
+    assert record["shadow"] == scored == []
 
 
 def test_a_batch_before_any_schema_is_known_is_no_failure_of_a_shadow(in_force_of, told):

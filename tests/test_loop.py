@@ -380,7 +380,7 @@ def test_a_batch_with_a_record_that_is_too_large_is_told_so_before_it_is_read_ag
     publisher.failures = ["too large"]
 
     def process(records):
-        return Outbox(echo(records).messages, on_too_large=lambda: told.append(len(records)))
+        return Outbox(echo(records).messages, on_too_large=lambda _letters: told.append(len(records)))
 
     run(log, publisher, rounds=4, process=process)
 

@@ -2,15 +2,13 @@
 
 import multiprocessing
 
-import numpy as np
 import pytest
 from confluent_kafka import Message
 
 from consumer.delivery import Letter, Messages, Outbox
 from consumer.in_hand import InHand, Range, shared_memory
-from consumer.quarantine import Careful, Suspects, read_apart
+from consumer.quarantine import Careful, Suspects, apart, without
 from consumer.records import RecordBatch
-from schemas.columns import Columns, Reason
 
 BATCH = (Range(0, 10, 19), Range(1, 5, 9))
 ALONE = (Range(1, 7, 7),)
@@ -20,6 +18,10 @@ def records(*places):
     return RecordBatch.of(
         "in", [Message(topic="in", partition=p, offset=offset, value=b"%d" % offset) for p, offset in places]
     )
+
+
+def never(_records):
+    raise AssertionError("others go on in the background")
 
 
 @pytest.fixture
@@ -83,33 +85,44 @@ def test_suspects_are_processed_apart_and_in_pieces(in_hand):
         offsets = batch.offsets.tolist()
         return Outbox(
             [Messages("out", 0, offsets)],
-            [Letter("dead", 0, None, None, [])],
+            [Letter("dead", 0, b"%d" % offsets[0], None, [])],
             lambda: published.extend(offsets),
-            lambda: refused.extend(offsets),
+            refused.append,
             {"decode": 1.0},
         )
 
-    careful = Careful(process, in_hand, Suspects(ranges=(Range(0, 3, 7),), step=2))
+    careful = Careful(never, process, in_hand, Suspects(ranges=(Range(0, 3, 7),), step=2))
     outbox = careful(records((0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 3), (1, 4), (0, 6), (0, 7), (0, 8)))
     outbox.on_published()
-    outbox.on_too_large()
+    outbox.on_too_large(outbox.letters)
 
     pieces = [[1, 2], [3, 4], [5], [3, 4], [6, 7], [8]]
     assert [messages.messages for messages in outbox.messages] == pieces
     assert sizes == [len(piece) for piece in pieces]
-    assert published == refused == [offset for piece in pieces for offset in piece]
-    assert len(outbox.letters) == len(pieces)
+    assert published == [offset for piece in pieces for offset in piece]
+    assert [letter.key for letter in outbox.letters] == [b"%d" % piece[0] for piece in pieces]
+    assert refused == [outbox.letters]
     assert outbox.seconds == {"decode": float(len(pieces))}
 
 
-def test_a_quarantined_record_is_not_shown_to_the_decoder_and_bears_its_reason():
-    seen = []
+def test_nothing_goes_on_in_the_background_until_all_suspects_are_behind(in_hand):
+    how = []
 
-    def read(payloads):
-        seen.extend(payloads)
-        return Columns(np.zeros(len(payloads), np.uint8), {})
+    def process(name):
+        return lambda batch: how.append((name, batch.offsets.tolist())) or Outbox()
 
-    columns = read_apart(read, records((0, 1), (0, 2), (1, 2)), {(0, 2)})
+    careful = Careful(process("all"), process("alone"), in_hand, Suspects((Range(0, 3, 4), Range(1, 7, 7)), step=1))
+    for batch in ([(2, 1)], [(0, 3), (0, 4)], [(2, 2)], [(1, 7), (1, 8)], [(2, 3), (0, 5)]):
+        careful(records(*batch))
 
-    assert seen == [b"1", None, b"2"]
-    assert columns.reason.tolist() == [Reason.OK, Reason.KILLED_THE_PROCESS, Reason.OK]
+    assert how == [("alone", each) for each in ([1], [3], [4], [2], [7], [8])] + [("all", [3, 5])]
+
+
+def test_the_payload_of_a_quarantined_record_is_hidden():
+    batch = records((0, 1), (0, 2), (1, 2))
+
+    hidden = apart(batch, {(0, 2)})
+
+    assert hidden.tolist() == [False, True, False]
+    assert without(batch.values, hidden) == [b"1", None, b"2"]
+    assert without(batch.values, apart(batch, ())) is batch.values

@@ -141,6 +141,12 @@ def test_what_would_be_refused_again_is_not_sent(fate):
     assert (found.fate, found.record) == (fate, None)
 
 
+def test_a_record_whose_key_no_decision_may_bear_is_not_sent():
+    (found,) = judged([written(replace(ORIGINAL, key=b"x" * 4_097))])
+
+    assert (found.fate, found.record) == (Fate.INVALID, None)
+
+
 def test_fates_stand_in_the_order_of_the_letters():
     given = [written(offset=number, attempt=b"9" if number % 2 else None) for number in range(6)]
 

@@ -1,5 +1,6 @@
 """What the worker makes of a batch follows the topics as they are, not as they were at its start."""
 
+import multiprocessing
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,9 @@ from prometheus_client import CollectorRegistry
 from consumer.bad_records import TooManyBadRecordsError
 from consumer.decide import Rollout
 from consumer.in_force import InForce
+from consumer.in_hand import InHand, Range, shared_memory
 from consumer.metrics import WorkerMetrics
+from consumer.quarantine import Careful, Suspects
 from consumer.records import RecordBatch
 from consumer.serving import Serving
 from consumer.settings import WorkerSettings
@@ -46,7 +49,7 @@ def test_letters_shrink_until_the_brokers_take_them_and_then_it_is_the_decisions
     def refuse():
         (letter,) = (outbox := process(records(0, 50_000))).letters
         sizes.append(len(letter.value or b""))
-        outbox.on_too_large()
+        outbox.on_too_large(outbox.letters)
 
     refuse()
     with pytest.raises(ConfigurationError, match=r"fraud\.decisions does not take .* at most 100000 bytes"):
@@ -71,3 +74,15 @@ def test_a_batch_that_is_bad_throughout_is_not_published_however_often_it_is_tri
     for _ in range(2):
         with pytest.raises(TooManyBadRecordsError):
             process(RecordBatch.of("in", garbage[99:]))
+
+
+def test_of_pieces_processed_apart_the_largest_letter_of_all_shrinks():
+    process = scoring(Topics(1, 1, 1, 100_000))
+    hand = InHand(shared_memory(multiprocessing.get_context("spawn")))
+    careful = Careful(process, process, hand, Suspects(ranges=(Range(0, 0, 1),)))
+    garbage = [Message(topic="in", partition=0, offset=at, value=b"x" * size) for at, size in enumerate([1, 50_000])]
+
+    outbox = careful(RecordBatch.of("in", garbage))
+    outbox.on_too_large(outbox.letters)
+
+    assert [letter.value for letter in careful(RecordBatch.of("in", garbage)).letters] == [b"x", None]

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumer.shadows import Shadow, ShadowRunner
-from schemas.columns import Columns, NumberColumn
+from schemas.columns import Columns, NumberColumn, Reason
 from schemas.errors import ConfigurationError
 
 
@@ -160,6 +160,16 @@ def test_a_shadow_whose_fields_cannot_be_read_fails_alone_until_they_can(runner_
     assert [list(each) for each in scores] == [["sound"], ["own", "sound"], ["own", "sound"]]
     assert scores[1]["own"] == pytest.approx([0.5, 0.6])
     assert attempts == [("V1", "V2")] * 2
+
+
+def test_a_row_that_the_variants_cannot_read_has_no_score_though_a_shadow_reads_it(runner_of):
+    own = replace(shadow("own"), reader_of=lambda _features: Reading(batch([0.5, 0.6])))
+    columns = batch([0.1, 0.2])
+    columns.reason[1] = Reason.KILLED_THE_PROCESS
+
+    scores = scored(runner_of(own), columns)
+
+    assert scores["own"] == pytest.approx([0.5, np.nan], nan_ok=True)
 
 
 @dataclass

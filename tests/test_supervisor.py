@@ -54,7 +54,7 @@ def crash_on_the_537th(settings, hand):
             ctypes.string_at(0)
         return Outbox([Messages("out", 0, records.offsets.tolist())])
 
-    process = Careful(process, InHand(hand.memory), hand.suspects)
+    process = Careful(process, process, InHand(hand.memory), hand.suspects)
     for start in range(0, 1_000, 100):
         records = [Message(topic="in", partition=0, offset=offset, value=b"") for offset in range(start, start + 100)]
         outbox = process(RecordBatch.of("in", records))

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from consumer.headers import headers_of
 from consumer.settings import WorkerSettings
 from fraudstream.commands.connection import Bootstrap, Config, Properties, Registry, connect, settings_of
 from fraudstream.conditions import Condition, parse_condition
@@ -93,8 +94,7 @@ class Reading:
             "timestamp": _iso(message.timestamp()[1]),
             "key": _text(message.key()),
         }
-        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-        if headers:
+        if headers := headers_of(message):
             record["headers"] = {name: _text(value) for name, value in headers}
         try:
             return record | {"value": self.reader.read(message.value())}

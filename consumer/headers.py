@@ -1,0 +1,21 @@
+"""Read the headers of a message, whatever their names are made of."""
+
+from typing import cast
+
+from confluent_kafka import Message
+
+Headers = list[tuple[str, str | bytes | None]]
+
+UNREADABLE = "fraudstream.headers"
+"""Header that stands in the place of those that could not be read."""
+
+
+def headers_of(message: Message) -> Headers:
+    """The headers of a message; only UNREADABLE where the name of one is no UTF-8."""
+    try:
+        headers = message.headers()
+    except (SystemError, UnicodeDecodeError):
+        # Asked again, confluent-kafka 2.16.0 gives tuples that hold a NULL, and whoever looks at one crashes.
+        headers = [(UNREADABLE, b"unreadable")]
+        message.set_headers(headers)
+    return cast("Headers", headers or [])
