@@ -122,12 +122,14 @@ class Untimely:
 class Timing:
     """How long is waited for what is late, all in ms.
 
-    See ``Watermark`` for ``disorder`` and ``idle_after``. For another ``lateness`` a window that was told is told
-    again when something comes. An event time more than ``lead`` ahead of the clock of its worker is not believed.
+    See ``Watermark`` for ``disorder``, ``idle_after`` and ``silent_after``. For another ``lateness`` a window that was
+    told is told again when something comes. An event time more than ``lead`` ahead of the clock of its worker is not
+    believed.
     """
 
     disorder: int = MINUTE
     idle_after: int = MINUTE
+    silent_after: int = HOUR
     lateness: int = HOUR
     lead: int = MINUTE
 
@@ -151,7 +153,7 @@ class Windows:
         self.timing = timing or Timing()
         self.since = since
         self.untimely = Untimely()
-        self.watermark = Watermark(self.timing.disorder, self.timing.idle_after)
+        self.watermark = Watermark(self.timing.disorder, self.timing.idle_after, self.timing.silent_after)
         self._step = min(scale.hop for scale in scales)
         if any(scale.hop % self._step or scale.length % self._step for scale in scales):
             raise ConfigurationError("the lengths and hops of windows must be multiples of the shortest hop")

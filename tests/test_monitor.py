@@ -14,7 +14,7 @@ from drift.place import Memo, Trail, read_memo
 from drift.report import Kind, encode
 from drift.retrain import Requests
 from drift.tally import Counts
-from drift.windows import DAY, MINUTE, Timing, Watched
+from drift.windows import DAY, HOUR, MINUTE, PANE, Timing, Watched
 from schemas.errors import InvalidRecordError
 
 EVENTS = events(3_600, minutes=120)
@@ -149,6 +149,20 @@ def test_a_partition_from_which_nothing_comes_holds_nobody_up_once_all_is_read()
     over.take(RECORDS[-1], now=100_000)
 
     assert as_bytes({report.key: report for report in over.due(now=100_000)}) == REPORTS
+
+
+def test_a_partition_from_which_nothing_comes_does_not_let_a_backlog_pile_up():
+    backlog = events(4_800, minutes=2 * 24 * 60)
+    records = [record(backlog, rows) for rows in batches(backlog, 10)]
+    over, most = monitor(Timing(), partitions=(0, 1, 2)), 0
+    for each in records:
+        over.take(each, now=0)
+        list(over.due(now=0))
+        most = max(most, len({start for start, _ in over.windows._panes}))
+
+    assert over.windows.untimely.late == 0
+    assert over.rebuild_from(now=0) > START + 2 * DAY - 4 * HOUR
+    assert most * PANE.length < 12 * HOUR
 
 
 def test_a_feature_that_shifts_is_named_in_the_windows_where_it_does():
