@@ -84,6 +84,10 @@ class LatestReports(Collector):
                 each: kept for each, kept in self._latest.items() if kept.window_end > report.window_end - KEPT
             } | {key: report}
 
+    def forget(self) -> None:
+        """Tell of no window."""
+        self._latest = {}
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges of all newest windows."""
         for name, text, labels, figures in _GAUGES:
@@ -131,3 +135,8 @@ class MonitorMetrics:
         self.unjudged.clear()
         for watched in unjudged:
             self.unjudged.labels(watched.name, watched.version).set(1)
+
+    def forget(self) -> None:
+        """Tell no more of what was found: another monitor goes on from there, and would be contradicted for good."""
+        self.latest.forget()
+        self.unjudged.clear()

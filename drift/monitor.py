@@ -63,6 +63,7 @@ class Monitor:
             else:
                 self.unjudged.discard(window.watched)
                 yield examine(window, baseline, self._rule)
+        self.unjudged &= self.windows.watched
         self._intake.coverage.forget(self.windows.settled_until(now))
 
     def rebuild_from(self, now: int) -> int:

@@ -131,6 +131,8 @@ class DriftMonitor:
         rewinds = self._loop.rewinds
         published = self._loop.run_once()
         self._metrics.active.set(bool(self._loop.assigned))
+        if not self._loop.assigned:
+            self._metrics.forget()
         if not self._loop.assigned or self._loop.rewinds > rewinds:
             self._watching.forget()
         if self._consumer.at_end:

@@ -164,6 +164,11 @@ class Windows:
         self._recounted: set[int] = set()
         self._untold: set[tuple[int, int, Watched]] = set()
 
+    @property
+    def watched(self) -> set[Watched]:
+        """What the open windows are about."""
+        return {watched for _, watched in self._panes}
+
     def add(self, sample: Sample, now: int) -> None:
         """Take in a sample. Raises InvalidRecordError where it contradicts itself.
 
@@ -228,7 +233,7 @@ class Windows:
         self._volumes[start] = self._volumes.get(start, 0) + events
         if start not in self._recounted:
             self._recounted.add(start)
-            for watched in {watched for _, watched in self._panes}:
+            for watched in self.watched:
                 self._untold.update(self._windows_with(start, watched))
 
     def _pane(self, start: int, sample: Sample) -> _Pane:

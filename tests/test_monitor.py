@@ -1,5 +1,7 @@
 """What the monitor reports is a function of what was scored: not of order, repetition, batches or its own deaths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -195,6 +197,22 @@ def test_a_model_without_a_baseline_is_named_and_the_others_are_judged():
 
     assert {report.watched for report in found.values()} == {CHAMPION}
     assert over.unjudged == {CHALLENGER}
+
+
+def test_a_model_without_a_baseline_that_serves_no_more_is_named_as_long_as_a_window_of_it_is_open():
+    canary = events(3_600, minutes=240)
+    canary = replace(canary, variant=np.where(canary.time < START + HOUR, canary.variant, 0))
+    over, named = monitor(Timing(lateness=0), baselines={"7": BASELINES["7"]}), {}
+
+    for each in [record(canary, rows) for rows in batches(canary)]:
+        over.take(each, now=0)
+        list(over.due(now=0))
+        named[over.windows.watermark.at(now=0) or 0] = over.unjudged.copy()
+
+    # Its last pane ends after an hour, and the last window of an hour with that pane after two.
+    assert all(found == {CHALLENGER} for at, found in named.items() if START + HOUR < at < START + 2 * HOUR)
+    assert all(found == set() for at, found in named.items() if at > START + 2 * HOUR + 10 * MINUTE)
+    assert max(named) > START + 3 * HOUR
 
 
 def test_a_baseline_of_other_features_judges_nothing():
