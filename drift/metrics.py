@@ -118,7 +118,7 @@ class MonitorMetrics:
         self.watermark = gauge("watermark_timestamp_seconds", "Event time up to which windows are complete.")
         self.untimely = gauge("untimely_events", "Sampled events by how they missed their time since the start.", "how")
         self.unjudged = gauge("unjudged", "1 for each model whose windows have no baseline.", "model", "version")
-        self.active = gauge("active", "1 while this monitor reads the samples; 0: another one does.")
+        self.active = gauge("active", "1 while this monitor judges what comes; 0: another one does, or none can.")
 
     def observe(self, reports: Collection[DriftReport]) -> None:
         """Take in reports that were published."""

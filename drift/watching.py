@@ -50,15 +50,16 @@ class Watching:
         self._metrics = metrics
         self._clock = clock
         self._monitor: Monitor | None = None
-        self._last = -1
+        self.last = -1
+        """The offset that was read last."""
 
     def __call__(self, records: RecordBatch) -> Outbox:
         """Take in a batch. Reading that goes back, as after a failed commit, starts anew from what is committed."""
         now, offsets = self._now(), records.offsets.tolist()
         samples = [self._decoded(value) for value in records.values]
-        if self._monitor is None or offsets[0] <= self._last:
+        if self._monitor is None or offsets[0] <= self.last:
             self._begin(samples, now)
-        self._last = offsets[-1]
+        self.last = offsets[-1]
         for offset, sample in zip(offsets, samples, strict=True):
             if sample is not None:
                 self._take(offset, sample, now)
@@ -141,7 +142,7 @@ class Watching:
         assert self._monitor is not None
         since = self._monitor.rebuild_from(now)
         memo = Memo(since, self._requests.made)
-        offset = self._trail.begin(since, self._last + 1)
+        offset = self._trail.begin(since, self.last + 1)
         return TopicPartition(self._place.topic, PARTITION, offset, memo.to_text())
 
     def _published(self, reports: Sequence[DriftReport], requests: Sequence[DriftReport]) -> None:

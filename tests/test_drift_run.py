@@ -1,6 +1,7 @@
 """A monitor says of itself what is true: that it judges, what it has found last, and nothing once another one reads."""
 
-from contextlib import closing
+import threading
+from contextlib import closing, contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -13,24 +14,32 @@ from consumer.settings import Delivery, WorkerSettings
 from drift.baseline_file import to_bytes
 from drift.run import DriftMonitor
 from drift.windows import SCALES
+from models.store import StoreUnavailableError
 from schemas.feature_sample import encode
 
 EVENTS = events(2_400, minutes=240, partitions=1)
-VALUES = [encode(record(EVENTS, rows, rate=1.0)) for rows in batches(EVENTS)]
+BASELINES = {version: baseline(version, scales=SCALES) for version in ("7", "8")}
+VALUES = [encode(record(EVENTS, rows, rate=1.0)) for rows in batches(EVENTS, 2)]
+"""So many that a monitor which begins anew reads several batches before a window is due."""
+HALF = len(VALUES) // 2
 SAMPLES = "fraud.feature-samples"
+
+
+def publish(bootstrap_servers, values):
+    producer = Producer({"bootstrap.servers": bootstrap_servers})
+    for value in values:
+        producer.produce(SAMPLES, value, partition=0)
+    producer.flush(10)
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Those of a monitor of a cluster that holds samples of a stream."""
-    (tmp_path / "baseline.npz").write_bytes(to_bytes(baseline(scales=SCALES)))
+    (tmp_path / "baseline.npz").write_bytes(to_bytes(BASELINES["7"]))
     with running_mock_cluster() as cluster:
         for name in ("transactions", SAMPLES, "fraud.drift", "fraud.retrain-requests"):
             cluster.create_topic(name)
-        producer = Producer({"bootstrap.servers": cluster.bootstrap_servers})
-        for value in VALUES:
-            producer.produce(SAMPLES, value, partition=0)
-        producer.flush(10)
+        publish(cluster.bootstrap_servers, VALUES[:HALF])
         yield WorkerSettings(
             bootstrap_servers=cluster.bootstrap_servers,
             delivery=Delivery.AT_LEAST_ONCE,
@@ -39,8 +48,43 @@ def settings(tmp_path):
         )
 
 
-def gauge(monitor, name, **labels):
-    return monitor._registry.get_sample_value(f"fraudstream_drift_{name}", labels)
+class Store:
+    """The baselines of a store that may be away."""
+
+    def __init__(self):
+        self.away = False
+        self.failed = 0
+
+    def __call__(self, watched):
+        if self.away:
+            self.failed += 1
+            raise StoreUnavailableError("injected")
+        return BASELINES[watched.version]
+
+
+@pytest.fixture
+def store(monkeypatch):
+    store = Store()
+    monkeypatch.setattr("drift.run.baselines_of", lambda settings: store)
+    monkeypatch.setattr("drift.run.OUTAGE_PAUSE_SECONDS", 0.05)
+    return store
+
+
+@contextmanager
+def running(settings):
+    stopping = SimpleNamespace(requested=False)
+    monitor = DriftMonitor(settings, stopping)
+    thread = threading.Thread(target=monitor.run)
+    thread.start()
+    try:
+        yield monitor
+    finally:
+        stopping.requested = True
+        thread.join(20)
+
+
+def gauge(monitor, name):
+    return monitor._registry.get_sample_value(f"fraudstream_drift_{name}")
 
 
 def series(monitor, name):
@@ -66,3 +110,18 @@ def test_a_monitor_that_lost_its_partition_tells_no_more_of_what_it_found(settin
     assert gauge(monitor, "active") == 0
     assert series(monitor, "window_severity") == 0
     assert series(monitor, "unjudged") == 0
+
+
+def test_while_the_store_is_away_a_monitor_that_cannot_judge_is_not_active(settings, store):
+    with running(settings) as monitor:
+        wait_until(lambda: gauge(monitor, "active") and series(monitor, "window_severity"))
+        store.away = True
+        publish(settings.bootstrap_servers, VALUES[HALF:])
+        wait_until(lambda: store.failed)
+        wait_until(lambda: gauge(monitor, "active") == 0)
+        seen = set()
+        wait_until(lambda: seen.add(gauge(monitor, "active")) or store.failed > 5)
+        assert seen == {0}
+
+        store.away = False
+        wait_until(lambda: gauge(monitor, "active") == 1)
