@@ -63,7 +63,7 @@ class DriftMonitor:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self._settings = settings = own_settings(settings)
         partitions = Cluster(settings).partitions("input_topic", "samples_topic", "drift_topic", "retrain_topic")
-        baselines = baselines_of(settings)
+        self._baselines = baselines_of(settings)
         rule, timing = rule_of(settings), Timing()
         self._registry = CollectorRegistry()
         self._metrics = MonitorMetrics(self._registry)
@@ -71,7 +71,7 @@ class DriftMonitor:
             lambda: self._consumer,
             settings,
             lambda since, now: Monitor(
-                settings.input_topic, range(partitions["input_topic"]), baselines, rule, timing, since, now
+                settings.input_topic, range(partitions["input_topic"]), self._baselines, rule, timing, since, now
             ),
             self._metrics,
         )
@@ -143,6 +143,8 @@ class DriftMonitor:
         if not published and (outbox := self._watching.pass_time()) is not None:
             self._loop.tell(outbox)
         self._metrics.active.set(self._gets_on)
+        if self._gets_on:
+            self._baselines.keep(self._watching.watched)
 
     def _forget(self) -> None:
         """What was read is to be read again."""

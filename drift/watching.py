@@ -16,6 +16,7 @@ from drift.monitor import Monitor
 from drift.place import Memo, Trail, read_memo
 from drift.report import DriftReport
 from drift.retrain import Requests, encode, key_of
+from drift.windows import Watched
 from drift.wire import to_value
 from schemas.errors import InvalidRecordError
 from schemas.feature_sample import MINUTE_MS, FeatureSample, decode
@@ -64,6 +65,11 @@ class Watching:
             if sample is not None:
                 self._take(offset, sample, now)
         return self._outbox(self._due(now), now)
+
+    @property
+    def watched(self) -> set[Watched]:
+        """What the open windows are about; nothing before there are any."""
+        return set() if self._monitor is None else self._monitor.windows.watched
 
     def caught_up(self) -> None:
         """All that there is to read has been read."""

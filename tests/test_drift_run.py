@@ -49,17 +49,21 @@ def settings(tmp_path):
 
 
 class Store:
-    """The baselines of a store that may be away."""
+    """The baselines of a store that may be away; it notes of what they are kept."""
 
     def __init__(self):
         self.away = False
         self.failed = 0
+        self.kept = []
 
     def __call__(self, watched):
         if self.away:
             self.failed += 1
             raise StoreUnavailableError("injected")
         return BASELINES[watched.version]
+
+    def keep(self, watched):
+        self.kept.append({each.version for each in watched})
 
 
 @pytest.fixture
@@ -110,6 +114,13 @@ def test_a_monitor_that_lost_its_partition_tells_no_more_of_what_it_found(settin
     assert gauge(monitor, "active") == 0
     assert series(monitor, "window_severity") == 0
     assert series(monitor, "unjudged") == 0
+
+
+def test_baselines_are_kept_of_what_is_watched(settings, store):
+    with running(settings):
+        wait_until(lambda: store.kept)
+
+    assert all(kept == {"7", "8"} for kept in store.kept)
 
 
 def test_while_the_store_is_away_a_monitor_that_cannot_judge_is_not_active(settings, store):
