@@ -140,7 +140,10 @@ class WorkerSettings(BaseModel):
         "event", description="What is independent of its kind: event, or card where one card makes many events."
     )
     drift_alarms: float = Field(
-        1.0, gt=0, le=1000, description="False alarms to be expected in 90 days where nothing drifts."
+        1.0,
+        gt=0,
+        le=1000,
+        description="False alarms to be expected in 90 days of each variant of a model, where nothing drifts.",
     )
     drift_pane_minutes: int = Field(
         10, ge=1, le=1440, description="Event time (minutes) of a pane, the shortest window; divides drift_hop_minutes."

@@ -46,7 +46,7 @@ def worst(severities: Iterable[Severity]) -> Severity:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many false alarms are allowed in how long (ms), where nothing drifts at all."""
+    """How many false alarms are allowed in how long (ms) of each variant of a model, where nothing drifts at all."""
 
     alarms: float = 1.0
     horizon: int = 90 * DAY

@@ -25,6 +25,7 @@ class Baselines:
         self._registry = registry
         self._scales = scales
         self._known = {(each.name, each.version): each for each in map(_read, paths)}
+        self._named = frozenset(self._known)
         for baseline in self._known.values():
             self._complain(baseline)
 
@@ -41,6 +42,11 @@ class Baselines:
             self._known[model] = found
             self._complain(found)
         return self._known[model]
+
+    def keep(self, watched: Collection[Watched]) -> None:
+        """Forget those of the store of other models: each takes 2.5 MB or more, and can be read again."""
+        kept = self._named | {(each.name, each.version) for each in watched}
+        self._known = {model: baseline for model, baseline in self._known.items() if model in kept}
 
     def _published(self, name: str, version: str) -> Baseline | None:
         if self._registry is None:

@@ -84,6 +84,10 @@ class LatestReports(Collector):
                 each: kept for each, kept in self._latest.items() if kept.window_end > report.window_end - KEPT
             } | {key: report}
 
+    def forget(self) -> None:
+        """Tell of no window."""
+        self._latest = {}
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges of all newest windows."""
         for name, text, labels, figures in _GAUGES:
@@ -114,7 +118,7 @@ class MonitorMetrics:
         self.watermark = gauge("watermark_timestamp_seconds", "Event time up to which windows are complete.")
         self.untimely = gauge("untimely_events", "Sampled events by how they missed their time since the start.", "how")
         self.unjudged = gauge("unjudged", "1 for each model whose windows have no baseline.", "model", "version")
-        self.active = gauge("active", "1 while this monitor reads the samples; 0: another one does.")
+        self.active = gauge("active", "1 while this monitor judges what comes; 0: another one does, or none can.")
 
     def observe(self, reports: Collection[DriftReport]) -> None:
         """Take in reports that were published."""
@@ -131,3 +135,8 @@ class MonitorMetrics:
         self.unjudged.clear()
         for watched in unjudged:
             self.unjudged.labels(watched.name, watched.version).set(1)
+
+    def forget(self) -> None:
+        """Tell no more of what was found: another monitor goes on from there, and would be contradicted for good."""
+        self.latest.forget()
+        self.unjudged.clear()

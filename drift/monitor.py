@@ -17,7 +17,7 @@ class Monitor:
     """What is known of the open windows.
 
     Times are ms: ``since`` and what is returned are event times, ``now`` is the caller's clock. ``partitions`` are
-    those of the input ``topic``: none of them is overtaken, unless nothing more comes from it.
+    those of the input ``topic``: none of them is overtaken, unless nothing comes from it for long.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Monitor:
         taken = self._intake.take(record)
         for sample in taken.samples:
             self.windows.add(sample, now)
+        self.windows.watermark.written(record.sampled_at)
         for partition, event_time in taken.reached.items():
             self.windows.watermark.saw(partition, event_time, now)
         self._partitions.update(taken.reached)
@@ -62,6 +63,7 @@ class Monitor:
             else:
                 self.unjudged.discard(window.watched)
                 yield examine(window, baseline, self._rule)
+        self.unjudged &= self.windows.watched
         self._intake.coverage.forget(self.windows.settled_until(now))
 
     def rebuild_from(self, now: int) -> int:

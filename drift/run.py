@@ -63,7 +63,7 @@ class DriftMonitor:
         """Check everything that can be checked before anything is consumed. Raises ConfigurationError."""
         self._settings = settings = own_settings(settings)
         partitions = Cluster(settings).partitions("input_topic", "samples_topic", "drift_topic", "retrain_topic")
-        baselines = baselines_of(settings)
+        self._baselines = baselines_of(settings)
         rule, timing = rule_of(settings), Timing()
         self._registry = CollectorRegistry()
         self._metrics = MonitorMetrics(self._registry)
@@ -71,7 +71,7 @@ class DriftMonitor:
             lambda: self._consumer,
             settings,
             lambda since, now: Monitor(
-                settings.input_topic, range(partitions["input_topic"]), baselines, rule, timing, since, now
+                settings.input_topic, range(partitions["input_topic"]), self._baselines, rule, timing, since, now
             ),
             self._metrics,
         )
@@ -90,6 +90,7 @@ class DriftMonitor:
             poll_seconds=settings.poll_seconds,
             start=Start.EARLIEST,
         )
+        self._behind = -1
         self._beat = time.monotonic()
         self._stopping = stopping
 
@@ -124,20 +125,36 @@ class DriftMonitor:
                 self._look()
             except (BrokerUnavailableError, StoreUnavailableError) as error:
                 log.warning("unavailable", reason=str(error))
+                self._metrics.active.set(0)
                 self._loop.rewind()
+                self._forget()
                 time.sleep(OUTAGE_PAUSE_SECONDS)
 
     def _look(self) -> None:
         rewinds = self._loop.rewinds
         published = self._loop.run_once()
-        self._metrics.active.set(bool(self._loop.assigned))
+        if not self._loop.assigned:
+            self._metrics.forget()
         if not self._loop.assigned or self._loop.rewinds > rewinds:
-            self._watching.forget()
+            self._forget()
         if self._consumer.at_end:
             self._watching.caught_up()
             time.sleep(PACE_SECONDS)
         if not published and (outbox := self._watching.pass_time()) is not None:
             self._loop.tell(outbox)
+        self._metrics.active.set(self._gets_on)
+        if self._gets_on:
+            self._baselines.keep(self._watching.watched)
+
+    def _forget(self) -> None:
+        """What was read is to be read again."""
+        self._watching.forget()
+        self._behind, self._consumer.at_end = self._watching.last, False
+
+    @property
+    def _gets_on(self) -> bool:
+        """Whether it has come farther than when it last had to begin anew. In an outage it comes there in vain."""
+        return bool(self._loop.assigned) and (self._consumer.at_end or self._watching.last > self._behind)
 
 
 def own_settings(settings: WorkerSettings) -> WorkerSettings:

@@ -16,6 +16,7 @@ from drift.monitor import Monitor
 from drift.place import Memo, Trail, read_memo
 from drift.report import DriftReport
 from drift.retrain import Requests, encode, key_of
+from drift.windows import Watched
 from drift.wire import to_value
 from schemas.errors import InvalidRecordError
 from schemas.feature_sample import MINUTE_MS, FeatureSample, decode
@@ -50,19 +51,25 @@ class Watching:
         self._metrics = metrics
         self._clock = clock
         self._monitor: Monitor | None = None
-        self._last = -1
+        self.last = -1
+        """The offset that was read last."""
 
     def __call__(self, records: RecordBatch) -> Outbox:
         """Take in a batch. Reading that goes back, as after a failed commit, starts anew from what is committed."""
         now, offsets = self._now(), records.offsets.tolist()
         samples = [self._decoded(value) for value in records.values]
-        if self._monitor is None or offsets[0] <= self._last:
+        if self._monitor is None or offsets[0] <= self.last:
             self._begin(samples, now)
-        self._last = offsets[-1]
+        self.last = offsets[-1]
         for offset, sample in zip(offsets, samples, strict=True):
             if sample is not None:
                 self._take(offset, sample, now)
         return self._outbox(self._due(now), now)
+
+    @property
+    def watched(self) -> set[Watched]:
+        """What the open windows are about; nothing before there are any."""
+        return set() if self._monitor is None else self._monitor.windows.watched
 
     def caught_up(self) -> None:
         """All that there is to read has been read."""
@@ -141,7 +148,7 @@ class Watching:
         assert self._monitor is not None
         since = self._monitor.rebuild_from(now)
         memo = Memo(since, self._requests.made)
-        offset = self._trail.begin(since, self._last + 1)
+        offset = self._trail.begin(since, self.last + 1)
         return TopicPartition(self._place.topic, PARTITION, offset, memo.to_text())
 
     def _published(self, reports: Sequence[DriftReport], requests: Sequence[DriftReport]) -> None:

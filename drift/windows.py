@@ -122,12 +122,14 @@ class Untimely:
 class Timing:
     """How long is waited for what is late, all in ms.
 
-    See ``Watermark`` for ``disorder`` and ``idle_after``. For another ``lateness`` a window that was told is told
-    again when something comes. An event time more than ``lead`` ahead of the clock of its worker is not believed.
+    See ``Watermark`` for ``disorder``, ``idle_after`` and ``silent_after``. For another ``lateness`` a window that was
+    told is told again when something comes. An event time more than ``lead`` ahead of the clock of its worker is not
+    believed.
     """
 
     disorder: int = MINUTE
     idle_after: int = MINUTE
+    silent_after: int = HOUR
     lateness: int = HOUR
     lead: int = MINUTE
 
@@ -151,7 +153,7 @@ class Windows:
         self.timing = timing or Timing()
         self.since = since
         self.untimely = Untimely()
-        self.watermark = Watermark(self.timing.disorder, self.timing.idle_after)
+        self.watermark = Watermark(self.timing.disorder, self.timing.idle_after, self.timing.silent_after)
         self._step = min(scale.hop for scale in scales)
         if any(scale.hop % self._step or scale.length % self._step for scale in scales):
             raise ConfigurationError("the lengths and hops of windows must be multiples of the shortest hop")
@@ -161,6 +163,11 @@ class Windows:
         self._fresh: set[tuple[int, Watched]] = set()
         self._recounted: set[int] = set()
         self._untold: set[tuple[int, int, Watched]] = set()
+
+    @property
+    def watched(self) -> set[Watched]:
+        """What the open windows are about."""
+        return {watched for _, watched in self._panes}
 
     def add(self, sample: Sample, now: int) -> None:
         """Take in a sample. Raises InvalidRecordError where it contradicts itself.
@@ -226,7 +233,7 @@ class Windows:
         self._volumes[start] = self._volumes.get(start, 0) + events
         if start not in self._recounted:
             self._recounted.add(start)
-            for watched in {watched for _, watched in self._panes}:
+            for watched in self.watched:
                 self._untold.update(self._windows_with(start, watched))
 
     def _pane(self, start: int, sample: Sample) -> _Pane:

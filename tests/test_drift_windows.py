@@ -261,7 +261,7 @@ def test_lengths_that_do_not_fit_each_other_are_a_configuration_error():
 
 
 def test_the_watermark_is_the_slowest_partition_less_the_disorder():
-    watermark = Watermark(disorder=MINUTE, idle_after=MINUTE)
+    watermark = Watermark(disorder=MINUTE, idle_after=MINUTE, silent_after=HOUR)
     watermark.watch(0, now=0)
     watermark.watch(1, now=0)
     watermark.saw(0, NOON, now=0)
@@ -272,7 +272,7 @@ def test_the_watermark_is_the_slowest_partition_less_the_disorder():
 
 
 def test_the_watermark_never_goes_back():
-    watermark = Watermark(disorder=0, idle_after=MINUTE)
+    watermark = Watermark(disorder=0, idle_after=MINUTE, silent_after=HOUR)
     watermark.saw(0, NOON, now=0)
     watermark.at(now=0)
     watermark.saw(0, NOON - HOUR, now=0)
@@ -282,7 +282,7 @@ def test_the_watermark_never_goes_back():
 
 
 def test_a_partition_that_was_read_to_its_end_and_stays_silent_is_not_waited_for():
-    watermark = Watermark(disorder=0, idle_after=MINUTE)
+    watermark = Watermark(disorder=0, idle_after=MINUTE, silent_after=HOUR)
     for partition in (0, 1):
         watermark.watch(partition, now=0)
     watermark.saw(0, NOON, now=0)
@@ -294,7 +294,7 @@ def test_a_partition_that_was_read_to_its_end_and_stays_silent_is_not_waited_for
 
 
 def test_a_partition_that_wakes_up_is_waited_for_again():
-    watermark = Watermark(disorder=0, idle_after=MINUTE)
+    watermark = Watermark(disorder=0, idle_after=MINUTE, silent_after=HOUR)
     watermark.watch(0, now=0)
     watermark.watch(1, now=0)
     watermark.ended(1)
@@ -307,8 +307,40 @@ def test_a_partition_that_wakes_up_is_waited_for_again():
     assert watermark.at(now=10 * MINUTE) == NOON + HOUR
 
 
+def test_a_partition_that_is_silent_while_others_are_written_to_is_not_waited_for_even_before_all_is_read():
+    watermark = Watermark(disorder=0, idle_after=MINUTE, silent_after=HOUR)
+    for partition in (0, 1, 2):
+        watermark.watch(partition, now=0)
+    for minute in range(100):
+        watermark.written(DAY + minute * MINUTE)
+        watermark.saw(0, NOON + minute * HOUR, now=0)
+        if minute <= 30:
+            watermark.saw(1, NOON + minute * HOUR, now=0)
+        if minute == 59:
+            assert watermark.at(now=0) is None
+        if minute == 60:
+            assert watermark.at(now=0) == NOON + 30 * HOUR, "without the one that was never heard"
+    assert watermark.at(now=0) == NOON + 99 * HOUR, "nor for the one that fell silent"
+
+    watermark.saw(2, NOON + 100 * HOUR, now=0)
+    watermark.saw(0, NOON + 110 * HOUR, now=0)
+    assert watermark.at(now=0) == NOON + 100 * HOUR, "heard at last, it is waited for"
+
+
+def test_while_nobody_writes_no_partition_is_taken_for_silent():
+    """After an outage the partitions are caught up with one by one: the first one must not overtake the rest."""
+    watermark = Watermark(disorder=0, idle_after=MINUTE, silent_after=HOUR)
+    for partition in (0, 1):
+        watermark.watch(partition, now=0)
+    watermark.written(0)
+    watermark.written(DAY)
+    watermark.saw(0, NOON, now=0)
+
+    assert watermark.at(now=0) is None
+
+
 def test_when_all_partitions_are_idle_the_watermark_stands_still():
-    watermark = Watermark(disorder=0, idle_after=MINUTE)
+    watermark = Watermark(disorder=0, idle_after=MINUTE, silent_after=HOUR)
     watermark.saw(0, NOON, now=0)
     watermark.at(now=0)
     watermark.ended(0)
@@ -317,7 +349,7 @@ def test_when_all_partitions_are_idle_the_watermark_stands_still():
 
 
 def test_a_partition_that_somebody_else_reads_is_not_waited_for():
-    watermark = Watermark(disorder=0, idle_after=MINUTE)
+    watermark = Watermark(disorder=0, idle_after=MINUTE, silent_after=HOUR)
     watermark.watch(0, now=0)
     watermark.watch(1, now=0)
     watermark.saw(0, NOON, now=0)

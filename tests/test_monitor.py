@@ -1,5 +1,7 @@
 """What the monitor reports is a function of what was scored: not of order, repetition, batches or its own deaths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from drift.place import Memo, Trail, read_memo
 from drift.report import Kind, encode
 from drift.retrain import Requests
 from drift.tally import Counts
-from drift.windows import DAY, MINUTE, Timing, Watched
+from drift.windows import DAY, HOUR, MINUTE, PANE, Timing, Watched
 from schemas.errors import InvalidRecordError
 
 EVENTS = events(3_600, minutes=120)
@@ -151,6 +153,20 @@ def test_a_partition_from_which_nothing_comes_holds_nobody_up_once_all_is_read()
     assert as_bytes({report.key: report for report in over.due(now=100_000)}) == REPORTS
 
 
+def test_a_partition_from_which_nothing_comes_does_not_let_a_backlog_pile_up():
+    backlog = events(4_800, minutes=2 * 24 * 60)
+    records = [record(backlog, rows) for rows in batches(backlog, 10)]
+    over, most = monitor(Timing(), partitions=(0, 1, 2)), 0
+    for each in records:
+        over.take(each, now=0)
+        list(over.due(now=0))
+        most = max(most, len({start for start, _ in over.windows._panes}))
+
+    assert over.windows.untimely.late == 0
+    assert over.rebuild_from(now=0) > START + 2 * DAY - 4 * HOUR
+    assert most * PANE.length < 12 * HOUR
+
+
 def test_a_feature_that_shifts_is_named_in_the_windows_where_it_does():
     shifted = events(6_000, minutes=120, shift=lambda minute: 1.5 if minute >= 60 else 0.0)
 
@@ -181,6 +197,22 @@ def test_a_model_without_a_baseline_is_named_and_the_others_are_judged():
 
     assert {report.watched for report in found.values()} == {CHAMPION}
     assert over.unjudged == {CHALLENGER}
+
+
+def test_a_model_without_a_baseline_that_serves_no_more_is_named_as_long_as_a_window_of_it_is_open():
+    canary = events(3_600, minutes=240)
+    canary = replace(canary, variant=np.where(canary.time < START + HOUR, canary.variant, 0))
+    over, named = monitor(Timing(lateness=0), baselines={"7": BASELINES["7"]}), {}
+
+    for each in [record(canary, rows) for rows in batches(canary)]:
+        over.take(each, now=0)
+        list(over.due(now=0))
+        named[over.windows.watermark.at(now=0) or 0] = over.unjudged.copy()
+
+    # Its last pane ends after an hour, and the last window of an hour with that pane after two.
+    assert all(found == {CHALLENGER} for at, found in named.items() if START + HOUR < at < START + 2 * HOUR)
+    assert all(found == set() for at, found in named.items() if at > START + 2 * HOUR + 10 * MINUTE)
+    assert max(named) > START + 3 * HOUR
 
 
 def test_a_baseline_of_other_features_judges_nothing():
