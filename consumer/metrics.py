@@ -148,7 +148,7 @@ class WorkerMetrics:
             "stopped_partitions", "Partitions that stand still: the offset to go on from is not in the topic."
         )
         self.halted = gauge("halted", "1 while nearly all records are bad: the worker keeps its place and tries again.")
-        self.held = gauge("held", "1 while the worker keeps its place and waits: an endpoint, a registry or the brokers are away.")
+        self.held = gauge("held", "1 while the worker waits: brokers, registry or endpoint are away.")
         self._since_the_start = {
             "rebalances": counter("rebalances", "Assignments and revocations of partitions."),
             "rewinds": counter("rewinds", "Returns to the committed offsets."),

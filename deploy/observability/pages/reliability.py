@@ -14,7 +14,7 @@ PAGE = Page(
         "Now": (
             number(
                 "Keep their place",
-                "Workers that try the same records again: nearly all are bad, or brokers, registry or endpoint are away.",
+                "Workers that try the same records again: nearly all are bad, or something that they need is away.",
                 f"{workers('halted', 'sum')} + {workers('held', 'sum')}",
                 bad_from=1,
             ),
