@@ -194,9 +194,10 @@ def decide(
     if not usable.any():  # where no schema is known yet there are not even columns
         return _nothing_decided(columns, source, rollout, now)
     rejected = validate(columns, roles, bounds, now)
-    for row, key in enumerate(source.keys):
-        if is_overlong(key) and usable[row]:
-            rejected.setdefault(row, Rejection.OVERLONG_KEY)
+    if is_overlong(max(filter(None, source.keys), key=len, default=None)):
+        for row in np.flatnonzero(usable).tolist():
+            if is_overlong(source.keys[row]):
+                rejected.setdefault(row, Rejection.OVERLONG_KEY)
     rows = _kept(usable, rejected)
     drawn = assign(_take(_bytes(columns, roles.unit), rows), rollout.experiment)
     scored = _score(columns, rows, drawn.variants, rollout, reasons)
