@@ -108,11 +108,10 @@ def _score(
     shadow: Shadow, read: Callable[[Columns, Payloads], Columns], columns: Columns, payloads: Payloads
 ) -> Scores:
     """(n,) scores, NaN for rows that its model may not be shown: an arm with the same features would reject them."""
-    refused = np.flatnonzero(columns.reason != Reason.OK).tolist()
-    columns = read(columns, payloads)
-    features = columns.matrix(shadow.scorer.features)
-    refused += unfit(columns, features, np.arange(len(features)), shadow.scorer.features, shadow.required)
-    refused += np.flatnonzero(columns.reason != Reason.OK).tolist()
+    own = read(columns, payloads)
+    features = own.matrix(shadow.scorer.features)
+    refused = list(unfit(own, features, np.arange(len(features)), shadow.scorer.features, shadow.required))
+    refused += np.flatnonzero((columns.reason != Reason.OK) | (own.reason != Reason.OK)).tolist()
     features[refused] = np.nan
     scores = np.array(shadow.scorer.score(features), np.float64)
     if scores.shape != (len(features),):
